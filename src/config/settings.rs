@@ -1,0 +1,227 @@
+//! The configuration as the program needs it.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use ipnet::IpNet;
+use url::Url;
+
+use super::Secret;
+
+/// Everything under `picgate:`, resolved.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub listen: Vec<Listen>,
+    /// Where `/metrics` is served; `None` switches it off.
+    pub metrics: Option<SocketAddr>,
+    pub public: PublicUrls,
+    pub data_dir: PathBuf,
+    pub admin: Admin,
+    pub keys: Vec<Key>,
+    /// Never empty.
+    pub upstreams: Vec<Upstream>,
+    pub models: Vec<Model>,
+    /// The defaults; a model's own settings are already merged into [`Model::images`].
+    pub images: Images,
+    pub fetch: Fetch,
+    pub store: Store,
+    pub archive: Option<Archive>,
+    pub limits: Limits,
+}
+
+/// One listening socket.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    pub addr: SocketAddr,
+    pub tls: Option<Tls>,
+}
+
+/// TLS 1.2 and 1.3 with one certificate.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// PEM chain, leaf first.
+    pub cert: PathBuf,
+    /// PEM private key.
+    pub key: PathBuf,
+    /// Offer HTTP/2 by ALPN.
+    pub h2: bool,
+}
+
+/// The base URLs under which browsers reach us. Each is stored without a trailing slash.
+#[derive(Clone, Debug)]
+pub struct PublicUrls {
+    /// Used for the URLs we hand out.
+    pub base: Url,
+    /// Further bases that were ours once: their `/images/` URLs are still taken from the store.
+    pub aliases: Vec<Url>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Admin {
+    pub enabled: bool,
+}
+
+/// A client's key.
+#[derive(Clone, Debug)]
+pub struct Key {
+    pub name: String,
+    pub key: Secret,
+    /// This key's response policy on the image routes.
+    pub images: Option<ResponseForm>,
+    /// Answer in the key's form even when the request names another.
+    pub images_force: bool,
+}
+
+/// In which form the image routes answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ResponseForm {
+    /// A URL on this gateway; `b64_json` is absent.
+    Url,
+    /// The bytes; `url` is absent.
+    B64Json,
+    /// `b64_json` and, after it, `url`.
+    Both,
+    /// What the request asks for; nothing asked: whatever the upstream natively answers.
+    AsAsked,
+}
+
+/// A server that speaks OpenAI's API.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    pub name: String,
+    pub kind: UpstreamKind,
+    /// `/v1/X` goes to `{base_url}/X`. Without a trailing slash.
+    pub base_url: Url,
+    /// Sent as `Authorization: Bearer`; `None` sends no credential.
+    pub api_key: Option<Secret>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamKind {
+    OpenAi,
+}
+
+/// A model name that clients may use, and where it goes.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// The name, or `*` for every other name.
+    pub name: String,
+    /// In the order to try them. Never empty.
+    pub targets: Vec<Target>,
+    pub images: Images,
+    /// Whether `response_format` may be sent to this model. `None`: told by the name it has at the upstream (GPT image
+    /// models refuse it, everyone else takes it).
+    pub accepts_response_format: Option<bool>,
+}
+
+/// One place a model may be had.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Index into [`Config::upstreams`].
+    pub upstream: usize,
+    /// Its name there; `None`: the name the client used.
+    pub model: Option<String>,
+}
+
+/// What happens to pictures in answers and requests.
+#[derive(Clone, Debug)]
+pub struct Images {
+    pub response_format: ResponseForm,
+    pub chat: AnswerPolicy,
+    pub responses: AnswerPolicy,
+    pub heartbeat: Heartbeat,
+    pub on_disconnect: OnDisconnect,
+    pub history: History,
+    /// Pictures with more pixels are scaled down before they are inlined; 0 = no limit.
+    pub max_input_pixels: u64,
+}
+
+/// Whether base64 pictures in an answer become URLs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnswerPolicy {
+    Url,
+    /// Left as the upstream wrote them (`chat: as_upstream`, `responses: b64_json`).
+    AsUpstream,
+}
+
+/// Signs of life while an upstream is silent. `None` = off.
+#[derive(Clone, Debug)]
+pub struct Heartbeat {
+    pub sse: Option<Duration>,
+    pub json: Option<Duration>,
+}
+
+/// What becomes of a running exchange whose client has hung up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDisconnect {
+    /// The answer is read to its end and its pictures are kept.
+    Finish,
+    /// The upstream is dropped at once.
+    Abort,
+}
+
+/// How much of a chat's old pictures is sent again. 0 = no limit.
+#[derive(Clone, Debug)]
+pub struct History {
+    pub images: u64,
+    pub bytes: u64,
+}
+
+/// The rules for fetching a picture from an address a stranger named.
+#[derive(Clone, Debug)]
+pub struct Fetch {
+    /// Networks that may be fetched from on any port, although they are private.
+    pub allow: Vec<IpNet>,
+    /// Ports that may be fetched from elsewhere.
+    pub ports: Vec<u16>,
+    pub max_bytes: u64,
+    /// For one picture, redirects and all.
+    pub timeout: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// Bytes of hot pictures held in memory; 0 switches the cache off.
+    pub memory_cache: u64,
+    pub durability: Durability,
+    /// Local copies not looked at for this long may go, once the archive has them.
+    pub ttl: Option<Duration>,
+    /// Bytes of local pictures to stay under, once the archive has them; `None` = no limit.
+    pub max_bytes: Option<u64>,
+    /// Without an archive: delete pictures this old. `None` = never.
+    pub retention: Option<Duration>,
+    /// Free bytes on the disk below which no new picture is taken; 0 switches the guard off.
+    pub min_free: u64,
+}
+
+/// What "safe" means before a picture's URL is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Synced to the disk: survives a power cut.
+    Power,
+    /// Handed to the kernel: survives the end of this process.
+    Process,
+}
+
+/// An S3-compatible bucket.
+#[derive(Clone, Debug)]
+pub struct Archive {
+    pub endpoint: Url,
+    pub bucket: String,
+    pub region: String,
+    pub access_key_id: Secret,
+    pub secret_access_key: Secret,
+    /// Put before every key, literally.
+    pub prefix: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Largest request body, in bytes.
+    pub request_body: u64,
+    /// Largest upstream answer, in bytes.
+    pub response_body: u64,
+    /// From the first byte of a request to the end of its header.
+    pub header_timeout: Duration,
+    /// Longest silence of an upstream.
+    pub upstream_timeout: Duration,
+}

@@ -1,0 +1,1 @@
+//! One paid request, from plan to answer.

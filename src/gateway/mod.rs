@@ -1,0 +1,1 @@
+//! Pingora's side: listeners, phases, routes; turns errors into answers.

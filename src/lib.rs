@@ -1,0 +1,19 @@
+//! picgate: a gateway for OpenAI-compatible image APIs.
+pub mod access;
+pub mod background;
+pub mod cli;
+pub mod config;
+pub mod demo;
+pub mod error;
+pub mod exchange;
+pub mod fetch;
+pub mod gateway;
+pub mod images;
+pub mod openai;
+pub mod picture;
+pub mod rewrite;
+pub mod store;
+pub mod telemetry;
+pub mod upstream;
+
+pub use error::{Code, Error, Result};

@@ -1,0 +1,1 @@
+//! Keeps pictures: blobs, records, the derived index.
