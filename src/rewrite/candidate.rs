@@ -1,0 +1,327 @@
+//! One value that may be a base64 picture.
+//!
+//! Takes the raw characters of a JSON string (escapes and all) from the place where the picture would begin, and says
+//! [`Event::Start`] only when type and size header are there. Until then everything is held, at most 64 KiB; a picture
+//! whose size header lies deeper (a JPEG behind a large thumbnail) is begun on trust and judged by the store at its end.
+
+use bytes::Bytes;
+
+use super::{
+    Event, Events, Slot,
+    base64::{Decoder, Tolerance},
+};
+use crate::picture::{Sniff, sniff};
+
+/// How many characters are held before a picture is begun on trust.
+const HOLD: usize = 64 * 1024;
+/// Longest `data:…;base64,` before the payload.
+const LONGEST_PREFIX: usize = 300;
+
+/// Where the candidate stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// It is a whole value: bare base64, or a data URI of any type.
+    Value,
+    /// It stands in running text: a `data:image/` URI that ends at the first character that cannot be part of it.
+    Text,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Reading `data:image/png;base64,`; the text so far, behind its escapes.
+    Prefix(Vec<u8>),
+    /// Decoding, no verdict yet; the bytes so far.
+    Head(Vec<u8>),
+    /// A picture has begun.
+    Body,
+}
+
+/// A value under examination.
+#[derive(Debug)]
+pub struct Candidate {
+    setting: Setting,
+    slot: Slot,
+    phase: Phase,
+    decoder: Decoder,
+    /// Raw characters up to the payload, and of the payload, that have not been told.
+    prefix: Vec<u8>,
+    payload: Vec<u8>,
+    /// Every further [`Event::Data`] carries its raw text.
+    spelled_out: bool,
+}
+
+impl Candidate {
+    /// `slot.passed_on`: the value's characters are copied out as they come, and a picture in them is only kept.
+    pub fn new(setting: Setting, slot: Slot) -> Self {
+        let tolerance = match setting {
+            Setting::Value => Tolerance::WhiteSpaceAndPercent,
+            Setting::Text => Tolerance::Percent,
+        };
+        Self {
+            setting,
+            slot,
+            phase: Phase::Prefix(Vec::new()),
+            decoder: Decoder::new(tolerance),
+            prefix: Vec::new(),
+            payload: Vec::new(),
+            spelled_out: false,
+        }
+    }
+
+    /// Takes the next characters. `Some(n)`: the candidate has ended, by success or not, after `n` of them; the rest is
+    /// not its.
+    pub fn push(&mut self, raw: &[u8], events: &mut Events) -> Option<usize> {
+        let mut at = 0;
+        if matches!(self.phase, Phase::Prefix(_)) {
+            match self.read_prefix(raw) {
+                Prefix::More => {
+                    self.pass_on(raw, events);
+                    return None;
+                }
+                Prefix::Complete(taken) => at = taken,
+                Prefix::Refused(taken) => {
+                    let read = raw.get(..taken).unwrap_or_default();
+                    self.pass_on(read, events);
+                    self.prefix.extend_from_slice(read);
+                    self.give_back(events);
+                    return Some(taken);
+                }
+            }
+            self.pass_on(raw.get(..at).unwrap_or_default(), events);
+        }
+        let payload = raw.get(at..).unwrap_or_default();
+        let pending = self.decoder.pending();
+        let mut decoded = Vec::with_capacity(payload.len() / 4 * 3 + 3);
+        let taken = self.decode(payload, &mut decoded);
+        let text = payload.get(..taken).unwrap_or_default();
+        self.pass_on(text, events);
+        let refused = self.tell(decoded, &pending, text, events);
+        if refused {
+            return Some(at + taken);
+        }
+        if taken < payload.len() {
+            match self.setting {
+                Setting::Text => self.finish(events),
+                Setting::Value => self.give_back(events),
+            }
+            return Some(at + taken);
+        }
+        None
+    }
+
+    /// Ends the value in the middle, because the text around it broke.
+    pub fn abandon(&mut self, events: &mut Events) {
+        self.give_back(events);
+    }
+
+    /// Ends the value.
+    pub fn finish(&mut self, events: &mut Events) {
+        let pending = self.decoder.pending();
+        let mut decoded = Vec::new();
+        let whole = !matches!(self.phase, Phase::Prefix(_)) && self.decoder.finish(&mut decoded).is_ok();
+        if !whole {
+            return self.give_back(events);
+        }
+        if self.tell(decoded, &pending, &[], events) {
+            return;
+        }
+        match self.phase {
+            Phase::Body => events.push(Event::End),
+            _ => self.give_back(events),
+        }
+    }
+
+    /// Reads up to the first character of the payload.
+    fn read_prefix(&mut self, raw: &[u8]) -> Prefix {
+        let Phase::Prefix(text) = &mut self.phase else { return Prefix::Complete(0) };
+        let mut at = 0;
+        let scheme: &[u8] = match self.setting {
+            Setting::Value => b"data:",
+            Setting::Text => b"data:image/",
+        };
+        for (character, len) in Characters(raw) {
+            let Some(character) = character else { return Prefix::Refused(at) };
+            text.push(character);
+            let known = text.len();
+            if known <= scheme.len() && !scheme.get(..known).is_some_and(|scheme| scheme.eq_ignore_ascii_case(text)) {
+                if self.setting == Setting::Text {
+                    return Prefix::Refused(at);
+                }
+                // Bare base64: nothing has been decoded yet, so the text so far is its payload.
+                let bare = std::mem::take(&mut self.prefix);
+                self.phase = Phase::Head(Vec::new());
+                return self.replay(bare).map_or(Prefix::Refused(0), |()| Prefix::Complete(0));
+            }
+            let end_of_uri = matches!(character, b'"' | b'\'' | b')' | b'<' | b'>' | b'(') || character <= b' ';
+            if known > LONGEST_PREFIX || (end_of_uri && self.setting == Setting::Text) {
+                return Prefix::Refused(at);
+            }
+            at += len;
+            if character == b',' {
+                if !is_base64_prefix(text, self.setting) {
+                    return Prefix::Refused(at);
+                }
+                if !self.slot.passed_on {
+                    self.prefix.extend_from_slice(raw.get(..at).unwrap_or_default());
+                }
+                self.phase = Phase::Head(Vec::new());
+                return Prefix::Complete(at);
+            }
+        }
+        self.prefix.extend_from_slice(raw);
+        Prefix::More
+    }
+
+    /// Decodes the few characters that came before it was clear that there is no prefix.
+    fn replay(&mut self, bare: Vec<u8>) -> Option<()> {
+        let mut decoded = Vec::new();
+        let taken = self.decode(&bare, &mut decoded);
+        let whole = taken == bare.len();
+        if let Phase::Head(head) = &mut self.phase {
+            head.extend(decoded);
+        }
+        if !self.slot.passed_on {
+            self.payload.extend(bare);
+        }
+        whole.then_some(())
+    }
+
+    /// Decodes as far as the characters go; returns how many raw characters that was.
+    fn decode(&mut self, raw: &[u8], decoded: &mut Vec<u8>) -> usize {
+        let mut at = 0;
+        while let Some(rest) = raw.get(at..).filter(|rest| !rest.is_empty()) {
+            let plain = memchr::memchr(b'\\', rest).unwrap_or(rest.len());
+            if let Err(invalid) = self.decoder.push(rest.get(..plain).unwrap_or_default(), decoded) {
+                return at + invalid.at;
+            }
+            at += plain;
+            if let Some((character, len)) = Characters(raw.get(at..).unwrap_or_default()).next() {
+                self.decoder.mark_escaped();
+                let Some(character) = character else { return at };
+                if self.decoder.push(&[character], decoded).is_err() {
+                    return at;
+                }
+                at += len;
+            }
+        }
+        at
+    }
+
+    /// Tells what was decoded, with the text it came from. `true`: it is no picture and has been given back.
+    fn tell(&mut self, decoded: Vec<u8>, pending: &[u8], text: &[u8], events: &mut Events) -> bool {
+        match &mut self.phase {
+            Phase::Prefix(_) => false,
+            Phase::Head(head) => {
+                head.extend_from_slice(&decoded);
+                if !self.slot.passed_on {
+                    self.payload.extend_from_slice(text);
+                }
+                match sniff(head) {
+                    Sniff::Picture(_) => self.start(events),
+                    Sniff::More if head.len() > HOLD => self.start(events),
+                    Sniff::More => {}
+                    Sniff::No => {
+                        self.give_back(events);
+                        return true;
+                    }
+                }
+                false
+            }
+            Phase::Body => {
+                let raw = self.raw(pending, text);
+                if !decoded.is_empty() || raw.as_ref().is_some_and(|raw| !raw.is_empty()) {
+                    events.push(Event::Data { decoded: decoded.into(), raw });
+                }
+                false
+            }
+        }
+    }
+
+    fn start(&mut self, events: &mut Events) {
+        let Phase::Head(head) = std::mem::replace(&mut self.phase, Phase::Body) else { return };
+        let payload = std::mem::take(&mut self.payload);
+        let mut slot = self.slot.clone();
+        if !slot.passed_on {
+            slot.original = [&slot.original, self.prefix.as_slice()].concat().into();
+        }
+        events.push(Event::Start(slot));
+        let raw = self.raw(&[], &payload);
+        events.push(Event::Data { decoded: head.into(), raw });
+    }
+
+    /// The text to keep beside decoded bytes: none as long as encoding them again gives it back.
+    fn raw(&mut self, pending: &[u8], text: &[u8]) -> Option<Bytes> {
+        if self.slot.passed_on || (self.decoder.is_plain() && !self.spelled_out) {
+            None
+        } else if self.spelled_out {
+            Some(Bytes::copy_from_slice(text))
+        } else {
+            self.spelled_out = true;
+            Some([pending, text].concat().into())
+        }
+    }
+
+    /// It is no picture: everything held goes out as it came.
+    fn give_back(&mut self, events: &mut Events) {
+        let begun = matches!(self.phase, Phase::Body);
+        if begun {
+            let spelled_out = self.spelled_out || self.slot.passed_on;
+            let tail = if spelled_out { Bytes::new() } else { self.decoder.pending().into() };
+            events.push(Event::Release { tail });
+        } else if !self.slot.passed_on {
+            events.copy(&self.slot.original);
+            events.copy(&self.prefix);
+            events.copy(&self.payload);
+        }
+    }
+
+    fn pass_on(&self, raw: &[u8], events: &mut Events) {
+        if self.slot.passed_on {
+            events.copy(raw);
+        }
+    }
+}
+
+enum Prefix {
+    More,
+    /// The payload begins after this many raw characters.
+    Complete(usize),
+    /// No picture; this many raw characters belong to what is given back.
+    Refused(usize),
+}
+
+/// `data:[type/subtype][;attr=value]*;base64,` (RFC 2397); in text only `data:image/…`.
+fn is_base64_prefix(text: &[u8], setting: Setting) -> bool {
+    let text = text.to_ascii_lowercase();
+    let image = text.starts_with(b"data:image/");
+    text.ends_with(b";base64,") && (image || setting == Setting::Value)
+}
+
+/// The characters of a raw JSON string with the raw length of each; `None` for one beyond ASCII.
+struct Characters<'a>(&'a [u8]);
+
+impl Iterator for Characters<'_> {
+    type Item = (Option<u8>, usize);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let first = *self.0.first()?;
+        let (character, len) = match (first, self.0.get(1)) {
+            (b'\\', Some(b'u')) => (self.0.get(2..6).and_then(escaped), 6),
+            (b'\\', Some(b'n')) => (Some(b'\n'), 2),
+            (b'\\', Some(b'r')) => (Some(b'\r'), 2),
+            (b'\\', Some(b't')) => (Some(b'\t'), 2),
+            (b'\\', Some(b'b' | b'f')) => (Some(0), 2),
+            (b'\\', Some(literal)) => (Some(*literal), 2),
+            (0..=0x7f, _) => (Some(first), 1),
+            _ => (None, 1),
+        };
+        self.0 = self.0.get(len..).unwrap_or_default();
+        Some((character, len))
+    }
+}
+
+/// The ASCII character that four hex digits name.
+fn escaped(digits: &[u8]) -> Option<u8> {
+    let code = u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    u8::try_from(code).ok().filter(u8::is_ascii)
+}

@@ -1,0 +1,82 @@
+//! What a rewriter says.
+
+use bytes::{Bytes, BytesMut};
+
+/// One thing a rewriter found, in the order of the input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Bytes that leave as they are.
+    Copy(Bytes),
+    /// A base64 picture begins: its type and size header have been seen. [`Data`](Event::Data) follows, then
+    /// [`End`](Event::End) or [`Release`](Event::Release).
+    Start(Slot),
+    /// Decoded bytes of the picture.
+    ///
+    /// `raw` is what they were written as, when encoding them again would not give that back (line breaks, URL-safe
+    /// alphabet, escapes). Once it is given, every later piece of the same picture has it too.
+    Data { decoded: Bytes, raw: Option<Bytes> },
+    /// The picture is complete: fill its slot.
+    End,
+    /// It was no picture after all. What goes out instead is the slot's `original`, the pieces again as they were
+    /// written, and `tail`.
+    Release { tail: Bytes },
+    /// The answer names a picture by an http(s) URL.
+    Link { slot: Slot, url: String },
+}
+
+/// Where a picture stood, and what to write there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// Written before the fill.
+    pub lead: Bytes,
+    pub fill: Fill,
+    /// What stood there up to the picture's bytes; written when the slot cannot be filled.
+    pub original: Bytes,
+    /// The value's own bytes have gone out already, by [`Event::Copy`]: a release writes nothing.
+    pub passed_on: bool,
+}
+
+/// What a slot is filled with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fill {
+    /// Nothing: the picture is kept, the answer is not changed.
+    Nothing,
+    /// Our URL of the picture.
+    Url,
+    /// Its bytes as base64.
+    Base64,
+    /// Its bytes as base64, then this text, then our URL.
+    Base64ThenUrl(Bytes),
+}
+
+/// Collects events; neighbouring copies become one.
+#[derive(Debug, Default)]
+pub struct Events {
+    copy: BytesMut,
+    queue: Vec<Event>,
+}
+
+impl Events {
+    /// Bytes that leave as they are.
+    pub fn copy(&mut self, bytes: &[u8]) {
+        self.copy.extend_from_slice(bytes);
+    }
+
+    /// Any other event.
+    pub fn push(&mut self, event: Event) {
+        self.flush();
+        self.queue.push(event);
+    }
+
+    /// Takes out everything said so far.
+    pub fn take(&mut self) -> Vec<Event> {
+        self.flush();
+        std::mem::take(&mut self.queue)
+    }
+
+    fn flush(&mut self) {
+        if !self.copy.is_empty() {
+            self.queue.push(Event::Copy(self.copy.split().freeze()));
+        }
+    }
+}

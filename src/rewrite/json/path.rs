@@ -1,0 +1,126 @@
+//! Where in a document a value stands.
+
+use super::{Container, Token, unescape};
+
+/// Keys longer than this are nobody's we know.
+const LONGEST_NAME: usize = 64;
+
+macro_rules! names {
+    ($($variant:ident = $text:literal),* $(,)?) => {
+        /// An object key the rules know.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Name { $($variant,)* Other }
+
+        impl Name {
+            /// The name a key (behind its escapes) is.
+            pub fn of(key: &str) -> Name {
+                match key { $($text => Name::$variant,)* _ => Name::Other }
+            }
+
+            /// The key as text; `…` for one nobody knows.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Name::$variant => $text,)* Name::Other => "…" }
+            }
+        }
+    };
+}
+
+names! {
+    B64Json = "b64_json",
+    Choices = "choices",
+    Content = "content",
+    Data = "data",
+    Delta = "delta",
+    Image = "image",
+    ImageUrl = "image_url",
+    ImageUrlCamel = "imageUrl",
+    Images = "images",
+    Input = "input",
+    InputImageMask = "input_image_mask",
+    InputReferences = "input_references",
+    Mask = "mask",
+    Message = "message",
+    Messages = "messages",
+    Model = "model",
+    N = "n",
+    Output = "output",
+    Outputs = "outputs",
+    Prompt = "prompt",
+    Reasoning = "reasoning",
+    ReasoningContent = "reasoning_content",
+    ReferenceImages = "reference_images",
+    Response = "response",
+    ResponseFormat = "response_format",
+    Result = "result",
+    Source = "source",
+    Stream = "stream",
+    Text = "text",
+    Tools = "tools",
+    Type = "type",
+    Url = "url",
+    Variables = "variables",
+}
+
+/// One step from a container to a value in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    Key(Name),
+    Index(usize),
+}
+
+/// Follows a [`Lexer`](super::Lexer)'s tokens and knows the steps from the root to the value at hand.
+#[derive(Debug, Default)]
+pub struct Path {
+    steps: Vec<Step>,
+    key: Vec<u8>,
+}
+
+impl Path {
+    /// The steps to the value that is about to begin, or has just begun.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// Takes note of a token. Call it *before* looking at the token, except for `End`, whose container's own path is
+    /// what [`steps`](Self::steps) gives afterwards.
+    pub fn see(&mut self, token: Token<'_>) {
+        match token {
+            Token::Begin(Container::Object) => self.steps.push(Step::Key(Name::Other)),
+            Token::Begin(Container::Array) => self.steps.push(Step::Index(0)),
+            Token::End(_) => {
+                self.steps.pop();
+            }
+            Token::Comma => {
+                if let Some(Step::Index(index)) = self.steps.last_mut() {
+                    *index += 1;
+                }
+            }
+            Token::KeyStart => self.key.clear(),
+            Token::KeyPart(part) if self.key.len() <= LONGEST_NAME => {
+                let room = LONGEST_NAME + 1 - self.key.len();
+                self.key.extend_from_slice(part.get(..room).unwrap_or(part));
+            }
+            Token::KeyEnd => {
+                let name = unescape(&self.key).filter(|_| self.key.len() <= LONGEST_NAME);
+                if let Some(Step::Key(key)) = self.steps.last_mut() {
+                    *key = name.map_or(Name::Other, |name| Name::of(&name));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// `messages[0].content[1].image_url.url`, as errors name it.
+impl std::fmt::Display for Path {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (at, step) in self.steps.iter().enumerate() {
+            match step {
+                Step::Key(name) if at == 0 => f.write_str(name.as_str())?,
+                Step::Key(name) => write!(f, ".{}", name.as_str())?,
+                Step::Index(index) => write!(f, "[{index}]")?,
+            }
+        }
+        Ok(())
+    }
+}

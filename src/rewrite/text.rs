@@ -1,0 +1,76 @@
+//! Data URIs in running text: markdown, HTML, or bare.
+//!
+//! Only the URI is replaced; `![alt](` before it and `)` behind it stay. To find a URI that arrives in pieces, the longest
+//! tail that may be the start of `data:image` is held back, nothing else.
+
+use memchr::memmem;
+
+use super::{
+    Events, Slot,
+    candidate::{Candidate, Setting},
+};
+
+const TRIGGER: &[u8] = b"data:image";
+
+/// Looks through one text field, given as raw characters of a JSON string.
+#[derive(Debug)]
+pub struct TextScanner {
+    slot: Slot,
+    hold: Vec<u8>,
+    candidate: Option<Candidate>,
+}
+
+impl TextScanner {
+    /// `slot`: what becomes of each URI that is a picture.
+    pub fn new(slot: Slot) -> Self {
+        Self { slot, hold: Vec::new(), candidate: None }
+    }
+
+    /// Takes the next characters.
+    pub fn push(&mut self, raw: &[u8], events: &mut Events) {
+        let joined;
+        let mut rest = raw;
+        if !self.hold.is_empty() {
+            joined = [std::mem::take(&mut self.hold).as_slice(), raw].concat();
+            rest = &joined;
+        }
+        while !rest.is_empty() {
+            if let Some(candidate) = &mut self.candidate {
+                let Some(taken) = candidate.push(rest, events) else { return };
+                self.candidate = None;
+                rest = rest.get(taken..).unwrap_or_default();
+            } else if let Some(at) = memmem::find(rest, TRIGGER) {
+                let (text, uri) = rest.split_at(at);
+                events.copy(text);
+                // The trigger itself is the candidate's for sure: so a refused one cannot trigger again.
+                let (trigger, behind) = uri.split_at(TRIGGER.len());
+                let mut candidate = Candidate::new(Setting::Text, self.slot.clone());
+                candidate.push(trigger, events);
+                self.candidate = Some(candidate);
+                rest = behind;
+            } else {
+                let held = (1..TRIGGER.len()).rev().find(|len| TRIGGER.get(..*len).is_some_and(|t| rest.ends_with(t)));
+                let (text, hold) = rest.split_at(rest.len() - held.unwrap_or(0));
+                events.copy(text);
+                self.hold.extend_from_slice(hold);
+                return;
+            }
+        }
+    }
+
+    /// Ends the text in the middle, because the JSON around it broke.
+    pub fn abandon(&mut self, events: &mut Events) {
+        if let Some(mut candidate) = self.candidate.take() {
+            candidate.abandon(events);
+        }
+        events.copy(&std::mem::take(&mut self.hold));
+    }
+
+    /// Ends the text: what is held goes out.
+    pub fn finish(&mut self, events: &mut Events) {
+        if let Some(mut candidate) = self.candidate.take() {
+            candidate.finish(events);
+        }
+        events.copy(&std::mem::take(&mut self.hold));
+    }
+}
