@@ -19,8 +19,8 @@ pub mod candidate;
 mod event;
 mod item;
 pub mod json;
-//pub mod multipart;
-//pub mod request;
+pub mod multipart;
+pub mod request;
 pub mod shape;
 pub mod text;
 

@@ -1,0 +1,476 @@
+//! JSON requests: where the things stand that the gateway acts on.
+//!
+//! Nothing is changed here. [`RequestScanner`] reads the body once, as it arrives, and reports spans; the outgoing body
+//! is then made of slices of the client's own bytes with other bytes between them.
+
+use std::ops::Range;
+
+use super::json::{
+    Container, Invalid, Lexer, Name,
+    Name::{
+        Content, Image, ImageUrl, Images, Input, InputImageMask, InputReferences, Mask, Messages, Model, N, Output,
+        Prompt, ReferenceImages, ResponseFormat, Result as CallResult, Stream, Text, Tools, Url, Variables,
+    },
+    Path,
+    Step::{self, Index, Key},
+    Token, unescape,
+};
+
+/// Requests may be nested this deep.
+const MAX_DEPTH: usize = 128;
+/// Longest value that is read: a URL, a model's name. Longer ones are data.
+const LONGEST_VALUE: usize = 16 * 1024;
+/// How much of a prompt is kept, in bytes.
+const LONGEST_PROMPT: usize = 8 * 1024;
+
+/// Whose rules a request follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    Images,
+    Chat,
+    Responses,
+}
+
+/// What stands in a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    pub model: Option<Field>,
+    pub response_format: Option<Field>,
+    pub stream: bool,
+    /// The last text of a user: the prompt of an images route, the newest text of a chat. At most 8 KiB.
+    pub prompt: String,
+    /// In the order of the body.
+    pub references: Vec<Reference>,
+}
+
+/// A top-level text field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    pub value: String,
+    /// Its value in the body, quotes and all (of a multipart field: the bare text).
+    pub span: Range<u64>,
+    /// What to take out to remove it: with its key and one comma (of a multipart field: the whole part).
+    pub member: Range<u64>,
+}
+
+/// A picture named in a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// Where, as an error names it: `messages[0].content[1].image_url.url`.
+    pub path: String,
+    /// The URL, behind its escapes.
+    pub url: String,
+    /// What to replace.
+    pub span: Range<u64>,
+    pub form: ReferenceForm,
+}
+
+/// What a reference is replaced with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReferenceForm {
+    /// `"data:image/png;base64,…"`, quotes and all.
+    DataUri,
+    /// `"…"`, bare base64: only for URLs of our own.
+    Base64,
+    /// A multipart part of its own: header lines and the picture's bytes.
+    Part {
+        /// The form field's name.
+        name: String,
+    },
+}
+
+/// The request cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ScanError {
+    #[error("the body is not valid JSON: {0}")]
+    Invalid(#[from] Invalid),
+    #[error("the body must be a JSON object")]
+    NotAnObject,
+    #[error("'{0}' is given more than once")]
+    Repeated(&'static str),
+    #[error("'{field}' must be {expected}")]
+    WrongType { field: &'static str, expected: &'static str },
+    #[error("{0}")]
+    Multipart(&'static str),
+}
+
+/// Reads one JSON request.
+#[derive(Debug)]
+pub struct RequestScanner {
+    lexer: Lexer,
+    state: State,
+}
+
+#[derive(Debug)]
+struct State {
+    route: Route,
+    path: Path,
+    root: Option<Container>,
+    found: Findings,
+    seen: Vec<Name>,
+    error: Option<ScanError>,
+    /// The string at hand: what for, where it began, its raw text.
+    string: Option<(Use, u64, Vec<u8>)>,
+    /// The top-level member at hand.
+    member: Member,
+    /// A removable member is complete, but not yet the comma behind it.
+    open_member: bool,
+}
+
+/// What a string is read for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Use {
+    Field(Name),
+    Prompt,
+    Reference(ReferenceForm),
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Member {
+    comma_before: Option<u64>,
+    start: u64,
+}
+
+impl RequestScanner {
+    pub fn new(route: Route) -> Self {
+        let state = State {
+            route,
+            path: Path::default(),
+            root: None,
+            found: Findings::default(),
+            seen: Vec::new(),
+            error: None,
+            string: None,
+            member: Member::default(),
+            open_member: false,
+        };
+        Self { lexer: Lexer::new(MAX_DEPTH), state }
+    }
+
+    /// Reads the next piece of the body.
+    ///
+    /// # Errors
+    /// When the body cannot be used; nothing more need be read.
+    pub fn push(&mut self, piece: &[u8]) -> Result<(), ScanError> {
+        self.lexer.push(piece, |token, at| self.state.token(token, at))?;
+        self.state.error.take().map_or(Ok(()), Err)
+    }
+
+    /// Ends the body.
+    ///
+    /// # Errors
+    /// When it is not complete, or no JSON object.
+    pub fn finish(mut self) -> Result<Findings, ScanError> {
+        self.lexer.finish(|token, at| self.state.token(token, at))?;
+        match (self.state.error, self.state.root) {
+            (Some(error), _) => Err(error),
+            (None, Some(Container::Object)) => Ok(self.state.found),
+            (None, _) => Err(ScanError::NotAnObject),
+        }
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn token(&mut self, token: Token<'_>, at: u64) {
+        let top_level = self.path.steps().len() == 1;
+        match token {
+            Token::Comma if top_level => self.end_member(at + 1, Some(at)),
+            Token::End(_) if top_level => self.end_member(at, None),
+            Token::KeyStart if top_level => self.member.start = at,
+            Token::Begin(container) => {
+                self.root.get_or_insert(container);
+                self.value(None);
+            }
+            _ => {}
+        }
+        self.path.see(token);
+        match token {
+            Token::KeyEnd if top_level => self.refuse_repeated(),
+            Token::StringStart => {
+                self.value(Some(token));
+                self.string = self.route.use_of(self.path.steps()).map(|what| (what, at, Vec::new()));
+            }
+            Token::StringPart(raw) => {
+                if let Some((_, _, known)) = &mut self.string {
+                    let room = (LONGEST_VALUE + 1).saturating_sub(known.len());
+                    known.extend_from_slice(raw.get(..room).unwrap_or(raw));
+                }
+            }
+            Token::StringEnd => self.string_end(at + 1),
+            Token::Scalar(text) => {
+                self.value(Some(token));
+                if self.path.steps() == [Key(Stream)] {
+                    self.found.stream = text == b"true";
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A value begins: checks the types of the fields the gateway acts on.
+    fn value(&mut self, token: Option<Token<'_>>) {
+        let (field, expected, fits) = match (self.path.steps(), token) {
+            ([Key(Model)], token) => ("model", "a string", matches!(token, Some(Token::StringStart))),
+            ([Key(Stream)], token) => {
+                let fits = matches!(token, Some(Token::Scalar(b"true" | b"false" | b"null")));
+                ("stream", "true or false", fits)
+            }
+            _ => return,
+        };
+        if !fits {
+            self.error.get_or_insert(ScanError::WrongType { field, expected });
+        }
+    }
+
+    fn refuse_repeated(&mut self) {
+        let [Key(name @ (Model | N | ResponseFormat | Stream))] = self.path.steps() else { return };
+        if self.seen.contains(name) {
+            self.error.get_or_insert(ScanError::Repeated(name.as_str()));
+        }
+        self.seen.push(*name);
+    }
+
+    fn string_end(&mut self, end: u64) {
+        let Some((what, start, raw)) = self.string.take() else { return };
+        let whole = raw.len() <= LONGEST_VALUE;
+        let Some(value) = unescape(&raw) else { return };
+        match what {
+            Use::Prompt => self.found.prompt = shortened(&value),
+            _ if !whole => {}
+            Use::Field(name) => {
+                let field = Field { value: value.into_owned(), span: start..end, member: self.member.start..end };
+                match name {
+                    Model => self.found.model = Some(field),
+                    _ => self.found.response_format = Some(field),
+                }
+                self.open_member = name == ResponseFormat;
+            }
+            Use::Reference(form) if names_a_resource(&value) => {
+                let path = self.path.to_string();
+                self.found.references.push(Reference { path, url: value.into_owned(), span: start..end, form });
+            }
+            Use::Reference(_) => {}
+        }
+    }
+
+    /// The top-level member ends: at a comma, or at the end of the object.
+    fn end_member(&mut self, end: u64, comma: Option<u64>) {
+        if let Some(field) = self.found.response_format.as_mut().filter(|_| self.open_member) {
+            field.member = match (comma, self.member.comma_before) {
+                (Some(_), _) => self.member.start..end,
+                (None, Some(before)) => before..field.span.end,
+                (None, None) => self.member.start..field.span.end,
+            };
+        }
+        self.open_member = false;
+        self.member.comma_before = comma;
+    }
+}
+
+// === impl Route ===
+
+impl Route {
+    fn use_of(self, path: &[Step]) -> Option<Use> {
+        match path {
+            [Key(Model)] => return Some(Use::Field(Model)),
+            [Key(ResponseFormat)] if self == Route::Images => return Some(Use::Field(ResponseFormat)),
+            _ => {}
+        }
+        match self {
+            Route::Images => images(path),
+            Route::Chat => chat(path),
+            Route::Responses => responses(path),
+        }
+    }
+}
+
+/// A `data:` URI of the picture's bytes goes where its URL stood.
+const INLINE: Option<Use> = Some(Use::Reference(ReferenceForm::DataUri));
+
+/// OpenAI's `images[].image_url` and `mask.image_url`, and what compatible servers add: xAI's `image.url`, Ark's `image`
+/// (text or list), Together's `image_url` and `reference_images`, OpenRouter's `input_references`.
+fn images(path: &[Step]) -> Option<Use> {
+    match path {
+        [Key(Prompt)] => Some(Use::Prompt),
+        [Key(Image | Images | Mask | ImageUrl | ReferenceImages | InputReferences), rest @ ..] => {
+            let rest = match rest {
+                [Index(_), rest @ ..] => rest,
+                rest => rest,
+            };
+            match rest {
+                [] | [Key(Url | ImageUrl)] | [Key(ImageUrl), Key(Url)] => INLINE,
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+fn chat(path: &[Step]) -> Option<Use> {
+    match path {
+        [Key(Messages), Index(_), Key(Content)] => Some(Use::Prompt),
+        [Key(Messages), Index(_), Key(Content), Index(_), Key(Text)] => Some(Use::Prompt),
+        [Key(Messages), Index(_), Key(Content | Images), Index(_), Key(ImageUrl | Image)] => INLINE,
+        [Key(Messages), Index(_), Key(Content | Images), Index(_), Key(ImageUrl | Image), Key(Url)] => INLINE,
+        _ => None,
+    }
+}
+
+fn responses(path: &[Step]) -> Option<Use> {
+    match path {
+        [Key(Input)] | [Key(Input), Index(_), Key(Content)] => Some(Use::Prompt),
+        [Key(Input), Index(_), Key(Content), Index(_), Key(Text)] => Some(Use::Prompt),
+        [Key(Input), Index(_), Key(ImageUrl)] => INLINE,
+        [Key(Input), Index(_), Key(Content | Output), Index(_), Key(ImageUrl)] => INLINE,
+        [Key(Input), Index(_), Key(Output), Key(ImageUrl)] => INLINE,
+        [Key(Input), Index(_), Key(CallResult)] => Some(Use::Reference(ReferenceForm::Base64)),
+        [Key(Tools), Index(_), Key(InputImageMask), Key(ImageUrl)] => INLINE,
+        [Key(Prompt), Key(Variables), Key(_), Key(ImageUrl)] => INLINE,
+        _ => None,
+    }
+}
+
+/// Whether this is a URL of any scheme but `data:`. Bare base64 has no colon.
+fn names_a_resource(value: &str) -> bool {
+    let scheme = value.split_once(':').map(|(scheme, _)| scheme);
+    scheme.is_some_and(|scheme| {
+        let letters = scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && letters && !scheme.eq_ignore_ascii_case("data")
+    })
+}
+
+/// The text, cut to what is kept of a prompt.
+pub(super) fn shortened(text: &str) -> String {
+    text.get(..text.floor_char_boundary(LONGEST_PROMPT)).unwrap_or(text).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scan(route: Route, text: &str) -> Result<Findings, ScanError> {
+        let scan = |size: usize| {
+            let mut scanner = RequestScanner::new(route);
+            for piece in text.as_bytes().chunks(size) {
+                scanner.push(piece)?;
+            }
+            scanner.finish()
+        };
+        let whole = scan(text.len().max(1));
+        for size in [1, 2, 3, 7] {
+            assert_eq!(scan(size).is_ok(), whole.is_ok());
+            if let (Ok(a), Ok(b)) = (scan(size), &whole) {
+                assert_eq!(&a, b, "in pieces of {size}");
+            }
+        }
+        whole
+    }
+
+    fn at(text: &str, span: &Range<u64>) -> String {
+        text[span.start as usize..span.end as usize].to_owned()
+    }
+
+    fn without(text: &str, span: &Range<u64>) -> String {
+        text[..span.start as usize].to_owned() + &text[span.end as usize..]
+    }
+
+    #[test]
+    fn fields_are_found_with_the_text_to_take_out() {
+        for (text, rest) in [
+            (r#"{"model":"m","response_format":"url","n":1}"#, r#"{"model":"m","n":1}"#),
+            (r#"{"response_format" : "url" , "model":"m"}"#, r#"{ "model":"m"}"#),
+            (r#"{"model":"m" , "response_format":"url" }"#, r#"{"model":"m"  }"#),
+            (r#"{"response_format":"url"}"#, r#"{}"#),
+            (
+                r#"{"a":{"response_format":"no","b":[1,2]},"response_format":"url"}"#,
+                r#"{"a":{"response_format":"no","b":[1,2]}}"#,
+            ),
+        ] {
+            let field = scan(Route::Images, text).unwrap().response_format.unwrap();
+            assert_eq!(field.value, "url");
+            assert_eq!(at(text, &field.span), "\"url\"");
+            assert_eq!(without(text, &field.member), rest);
+        }
+        let text = r#"{"model":"g\u0070t-4","stream":true,"prompt":"a cat","metadata":{"model":"x"}}"#;
+        let found = scan(Route::Images, text).unwrap();
+        let model = found.model.unwrap();
+        assert_eq!((model.value.as_str(), at(text, &model.span).as_str()), ("gpt-4", r#""g\u0070t-4""#));
+        assert!(found.stream);
+        assert_eq!(found.prompt, "a cat");
+    }
+
+    #[test]
+    fn references_are_found_where_routes_have_them_and_nowhere_else() {
+        let u = "https://x.example/a.png";
+        let rows: &[(Route, &str, &[&str])] = &[
+            (
+                Route::Chat,
+                r#"{"messages":[{"role":"user","content":[{"type":"text","text":"$"},{"type":"image_url","image_url":{"url":"$"}},{"type":"image_url","image_url":"$"},{"type":"input_audio","input_audio":{"data":"$"}},{"type":"file","file":{"file_data":"$"}}]},{"images":[{"image_url":{"url":"$"}}],"tool_calls":[{"function":{"arguments":"$"}}]}]}"#,
+                &[
+                    "messages[0].content[1].image_url.url",
+                    "messages[0].content[2].image_url",
+                    "messages[1].images[0].image_url.url",
+                ],
+            ),
+            (
+                Route::Responses,
+                r#"{"input":[{"content":[{"type":"input_image","image_url":"$"},{"type":"input_file","file_url":"$"}]},{"type":"function_call_output","output":[{"image_url":"$"}]},{"type":"computer_call_output","output":{"image_url":"$"}},{"type":"image_generation_call","result":"$"}],"tools":[{"input_image_mask":{"image_url":"$"}}],"prompt":{"variables":{"v":{"image_url":"$"}}}}"#,
+                &[
+                    "input[0].content[0].image_url",
+                    "input[1].output[0].image_url",
+                    "input[2].output.image_url",
+                    "input[3].result",
+                    "tools[0].input_image_mask.image_url",
+                    "prompt.variables.….image_url",
+                ],
+            ),
+            (
+                Route::Images,
+                r#"{"prompt":"$","image":"$","images":["$",{"image_url":"$"},{"file_id":"$"}],"mask":{"image_url":"$"},"user":"$"}"#,
+                &["image", "images[0]", "images[1].image_url", "mask.image_url"],
+            ),
+            (
+                Route::Images,
+                r#"{"image":{"url":"$","type":"image_url"},"input_references":[{"type":"image_url","image_url":{"url":"$"}}]}"#,
+                &["image.url", "input_references[0].image_url.url"],
+            ),
+            (
+                Route::Images,
+                r#"{"image":["$","data:image/png;base64,AAAA","iVBORw0KGgo="],"reference_images":["$"]}"#,
+                &["image[0]", "reference_images[0]"],
+            ),
+        ];
+        for (route, text, paths) in rows {
+            let text = text.replace('$', u);
+            let found = scan(*route, &text).unwrap().references;
+            assert_eq!(found.iter().map(|r| r.path.as_str()).collect::<Vec<_>>(), *paths);
+            for reference in found {
+                assert_eq!(reference.url, u);
+                assert_eq!(at(&text, &reference.span), format!("\"{u}\""));
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_used_says_why() {
+        use ScanError::*;
+        for (text, error) in [
+            ("[]", NotAnObject),
+            ("\"x\"", NotAnObject),
+            (r#"{"model":"a","model":"b"}"#, Repeated("model")),
+            (r#"{"n":1,"\u006e":2}"#, Repeated("n")),
+            (r#"{"stream":true,"stream":false}"#, Repeated("stream")),
+            (r#"{"model":1}"#, WrongType { field: "model", expected: "a string" }),
+            (r#"{"model":{"a":1}}"#, WrongType { field: "model", expected: "a string" }),
+            (r#"{"stream":"yes"}"#, WrongType { field: "stream", expected: "true or false" }),
+        ] {
+            assert_eq!(scan(Route::Images, text), Err(error), "{text}");
+        }
+        for text in ["", "{", "nope", r#"{"a":1,}"#, &("{\"a\":".repeat(200))] {
+            assert!(matches!(scan(Route::Chat, text), Err(Invalid(_))), "{text}");
+        }
+        assert!(scan(Route::Chat, r#"{"messages":[{"n":1,"n":2}],"tools":[{"model":1}]}"#).is_ok());
+    }
+}
