@@ -3,6 +3,7 @@ pub mod access;
 pub mod background;
 pub mod cli;
 pub mod config;
+pub mod core;
 pub mod demo;
 pub mod error;
 pub mod exchange;

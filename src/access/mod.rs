@@ -1,1 +1,5 @@
-//! Who may come in, and as whom: client keys.
+//! Who may come in, and as whom.
+
+mod keys;
+
+pub use keys::{Client, Keys, StoredKey, new_key};

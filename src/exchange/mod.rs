@@ -1,1 +1,29 @@
-//! One paid request, from plan to answer.
+//! One paid request, from its body to its answer.
+//!
+//! ```text
+//! Intake      the body goes to a spool while it is scanned: what stands where
+//! plan        model → targets; in which form pictures come back
+//! inline      picture references → bytes, from the store or by a guarded fetch
+//! compose     slices of the client's bytes with other bytes between them
+//! run         send it to the first target, else the next (before the first byte only)
+//! Keeper      pictures out of the answer → store; their URLs into the answer
+//! Answer      what the gateway sends on, piece by piece
+//! ```
+//!
+//! Nothing here knows Pingora or the client's connection: the gateway reads a body into an [`Intake`], calls [`run`], and
+//! pulls pieces out of the [`Answer`] until it ends. When the client hangs up it may go on pulling, and the pictures are
+//! kept all the same.
+
+mod answer;
+mod compose;
+mod inline;
+mod intake;
+mod keeper;
+mod plan;
+mod route;
+mod run;
+
+pub use answer::Answer;
+pub use intake::{Intake, Received};
+pub use route::ApiRoute;
+pub use run::{Request, run};

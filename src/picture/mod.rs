@@ -1,7 +1,7 @@
 //! What a picture *is*, for every other module: its format, its name, and how to tell one by its bytes.
 //!
 //! * [`Format`]: PNG, JPEG, WebP, … with media type and file extension.
-//! * [`sniff`]: bytes → format. Labels (`Content-Type`, `output_format`, a data URI's type) are never trusted.
+//! * [`sniff()`]: bytes → format. Labels (`Content-Type`, `output_format`, a data URI's type) are never trusted.
 //! * [`PictureId`]: the content hash that names a picture on disk, in URLs and in the bucket.
 //!
 //! Nothing here does I/O.

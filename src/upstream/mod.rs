@@ -1,1 +1,17 @@
-//! Connections to upstreams.
+//! Connections to upstreams, and what travels on them.
+//!
+//! * [`Body`]: a request body as a list of segments, so that no request holds its pictures in memory.
+//! * [`headers`]: which headers travel, either way.
+//! * [`Transport`]: one request, one answer, over Pingora's connector. The only file here that knows Pingora.
+//! * [`retry`]: what may be sent twice.
+//! * [`catalogue`]: `GET /v1/models`, merged.
+
+mod body;
+pub mod catalogue;
+pub mod headers;
+mod resolve;
+pub mod retry;
+mod transport;
+
+pub use body::{Body, BodyReader, Segment, Source};
+pub use transport::{Failure, Incoming, Outgoing, Transport};

@@ -1,0 +1,45 @@
+//! The shared state a request needs.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::{
+    access::Keys,
+    config::Config,
+    fetch::Fetcher,
+    store::Store,
+    telemetry::Metrics,
+    upstream::{Transport, catalogue::Catalogue},
+};
+
+/// Everything a request works with. One per gateway, shared by all requests.
+#[derive(Debug)]
+pub struct Core {
+    settings: ArcSwap<Settings>,
+    pub store: Store,
+    pub transport: Transport,
+    pub catalogue: Catalogue,
+    pub metrics: Metrics,
+}
+
+/// What the configuration says, in the form requests need it. A request takes it once and keeps it to its end.
+#[derive(Debug)]
+pub struct Settings {
+    pub config: Arc<Config>,
+    pub keys: Keys,
+    pub fetcher: Fetcher,
+}
+
+impl Core {
+    pub fn new(settings: Settings, store: Store, metrics: Metrics) -> Self {
+        let transport = Transport::default();
+        let catalogue = Catalogue::new(transport.clone());
+        Self { settings: ArcSwap::from_pointee(settings), store, transport, catalogue, metrics }
+    }
+
+    /// The settings in force now.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.load_full()
+    }
+}

@@ -1,0 +1,37 @@
+//! The outgoing body: slices of the client's own bytes with other bytes between them.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::{inline::Inlined, intake::Received, plan::Destination};
+use crate::upstream::{Body, Segment, Source};
+
+/// The body for one destination. Nothing is copied: a second destination costs a list of segments.
+pub(super) fn compose(received: &Received, inlined: &[Inlined], to: &Destination<'_>) -> Body {
+    let mut edits: Vec<(Range<u64>, Vec<Segment>)> =
+        inlined.iter().map(|inlined| (inlined.span.clone(), inlined.segments.clone())).collect();
+    if let (Some(name), Some(model)) = (to.rename, &received.findings.model) {
+        let text = if received.multipart { name.to_owned() } else { serde_json::Value::from(name).to_string() };
+        edits.push((model.span.clone(), vec![Segment::Bytes(Bytes::from(text))]));
+    }
+    if let Some(field) = received.findings.response_format.as_ref().filter(|_| to.strip_response_format) {
+        edits.push((field.member.clone(), Vec::new()));
+    }
+    edits.sort_by_key(|(span, _)| span.start);
+
+    let mut body = Body::default();
+    let mut at = 0;
+    let slice = |range: Range<u64>| Segment::Raw(Source::Spool(received.body.clone()), range);
+    for (span, segments) in edits {
+        if at < span.start {
+            body.push(slice(at..span.start));
+        }
+        segments.into_iter().for_each(|segment| body.push(segment));
+        at = span.end;
+    }
+    if at < received.body.len() {
+        body.push(slice(at..received.body.len()));
+    }
+    body
+}

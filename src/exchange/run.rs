@@ -1,0 +1,154 @@
+//! Sends a request to the first target that takes it.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, StatusCode, header};
+use url::Url;
+
+use super::{
+    Answer, ApiRoute, Received,
+    compose::compose,
+    inline::{Inlined, inline},
+    keeper::Keeper,
+    plan::{Destination, Plan},
+};
+use crate::{
+    access::Client,
+    core::{Core, Settings},
+    error::{Code, Error, Result},
+    rewrite::answer::AnswerRewriter,
+    store::Generation,
+    upstream::{Failure, Incoming, Outgoing, headers, retry},
+};
+
+/// A request whose body has come.
+#[derive(Debug)]
+pub struct Request {
+    pub route: ApiRoute,
+    /// What stood behind the path, without `?`.
+    pub query: Option<String>,
+    /// As the client sent them.
+    pub headers: HeaderMap,
+    pub client: Arc<Client>,
+    pub request_id: String,
+    pub received: Received,
+}
+
+/// Runs one exchange up to the point where its answer's header can be sent.
+///
+/// Dropping the future drops the upstream's connection; pictures whose commit has begun are kept all the same.
+///
+/// # Errors
+/// See [`Code`]; an upstream's own error answers are answers, not errors.
+pub async fn run(core: Arc<Core>, settings: Arc<Settings>, request: Request) -> Result<Answer> {
+    let plan = Plan::new(&settings.config, request.route, &request.client, &request.received.findings)?;
+    if request.route.is_images() {
+        core.store.check_room().await?; // before it costs money
+    }
+    let inlined = inline(&core, &settings, request.route, &request.received.findings.references).await?;
+    let headers = headers::for_upstream(&request.headers, &request.request_id);
+
+    let mut destinations = plan.destinations().peekable();
+    let mut last = Error::new(Code::UpstreamUnreachable, "No upstream is configured for this model.");
+    while let Some(to) = destinations.next() {
+        let is_last = destinations.peek().is_none();
+        match send(&core, &settings, &request, &inlined, &headers, &to).await {
+            Ok(answer) if !is_last && retry::after_status(answer.status) => {
+                log::warn!(
+                    "{}: upstream {} answered {}, trying the next",
+                    request.request_id,
+                    to.upstream.name,
+                    answer.status
+                );
+            }
+            Ok(answer) => {
+                let keeper =
+                    Keeper::new(Arc::clone(&core), Arc::clone(&settings), generation(&request, &plan, &to, &inlined));
+                return receive(answer, &to, &plan, &settings, keeper).await;
+            }
+            Err(failure) => {
+                let go_on = retry::after_failure(&failure);
+                log::warn!("{}: upstream {}: {failure}", request.request_id, to.upstream.name);
+                last = failure.into();
+                if !go_on {
+                    return Err(last);
+                }
+            }
+        }
+    }
+    Err(last)
+}
+
+async fn send(
+    core: &Core,
+    settings: &Settings,
+    request: &Request,
+    inlined: &[Inlined],
+    headers: &HeaderMap,
+    to: &Destination<'_>,
+) -> Result<Incoming, Failure> {
+    let body = compose(&request.received, inlined, to);
+    let outgoing = Outgoing {
+        method: Method::POST,
+        url: target_url(&to.upstream.base_url, request.route.path(), request.query.as_deref()),
+        headers: headers.clone(),
+        api_key: to.upstream.api_key.as_ref(),
+        body: &body,
+        timeout: settings.config.limits.upstream_timeout,
+    };
+    core.transport.send(outgoing).await
+}
+
+/// Decides what becomes of an answer by its status and type.
+async fn receive(
+    incoming: Incoming,
+    to: &Destination<'_>,
+    plan: &Plan,
+    settings: &Settings,
+    keeper: Keeper,
+) -> Result<Answer> {
+    let limit = settings.config.limits.response_body;
+    let name = &to.upstream.name;
+    if incoming.status == StatusCode::UNAUTHORIZED {
+        // It speaks of our key, not of the client's; and such messages often show a part of it.
+        log::error!("upstream {name} refused its API key");
+        return Err(Error::new(
+            Code::UpstreamAuth,
+            "The upstream refused this gateway's credentials. The operator must check them.",
+        ));
+    }
+    let kind = incoming.header(header::CONTENT_TYPE).unwrap_or_default().to_ascii_lowercase();
+    let encoded =
+        incoming.header(header::CONTENT_ENCODING).is_some_and(|coding| !coding.eq_ignore_ascii_case("identity"));
+    let is_media = ["text/event-stream", "image/", "audio/", "video/"].iter().any(|media| kind.starts_with(media));
+    if !incoming.status.is_success() || is_media || encoded {
+        let mut answer = Answer::passing(incoming, name, limit);
+        if kind.starts_with("text/event-stream") {
+            answer.headers.insert("x-accel-buffering", http::HeaderValue::from_static("no"));
+        }
+        return Ok(answer);
+    }
+    Answer::rewriting(incoming, name, limit, AnswerRewriter::new(plan.rules), keeper).await
+}
+
+fn generation(request: &Request, plan: &Plan, to: &Destination<'_>, inlined: &[Inlined]) -> Generation {
+    let found = &request.received.findings;
+    Generation {
+        request_id: request.request_id.clone(),
+        key: Some(request.client.name.clone()),
+        model: plan.named.clone(),
+        upstream: Some(to.upstream.name.clone()),
+        upstream_model: to.rename.map(str::to_owned).or_else(|| plan.named.clone()),
+        route: format!("/v1{}", request.route.path()),
+        prompt: Some(found.prompt.clone()).filter(|prompt| !prompt.is_empty()),
+        parents: inlined.iter().filter_map(|inlined| inlined.parent).collect(),
+    }
+}
+
+/// `{base}{path}?{query}`.
+pub(crate) fn target_url(base: &Url, path: &str, query: Option<&str>) -> Url {
+    let mut url = base.clone();
+    url.set_path(&format!("{}{path}", base.path().trim_end_matches('/')));
+    url.set_query(query.filter(|query| !query.is_empty()));
+    url
+}

@@ -1,0 +1,311 @@
+//! One request, one answer, over Pingora's HTTP connector.
+//!
+//! Connections are pooled per address, TLS name and protocol. They go back to the pool only after an answer that was
+//! read to its end. An answer that comes before the request's body is out (an early 413) ends the sending.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use pingora_core::{
+    ErrorType,
+    connectors::http::Connector,
+    listeners::ALPN,
+    protocols::http::client::HttpSession,
+    upstreams::peer::{HttpPeer, Peer},
+};
+use pingora_http::RequestHeader;
+use url::Url;
+
+use super::{Body, BodyReader, resolve::Resolver};
+use crate::{
+    config::Secret,
+    error::{Code, Error},
+    store::StoreError,
+};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECT_AND_TLS_TIMEOUT: Duration = Duration::from_secs(10);
+/// Below the idle limits of common servers, so that they rarely close a connection we are about to use.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(55);
+/// An upstream that takes nothing of a request for so long is stuck.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long an upstream that stopped reading is given to say why.
+const EARLY_ANSWER: Duration = Duration::from_secs(1);
+/// How many pooled connections may turn out to be closed before one request gives up.
+const MOST_STALE: u32 = 8;
+/// What an HTTP/2 upstream may send ahead on one stream, and on a connection.
+const H2_STREAM_WINDOW: u32 = 256 * 1024;
+const H2_CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+
+/// Sends requests to upstreams. A clone is the same pool.
+#[derive(Clone)]
+pub struct Transport {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    connector: Connector,
+    resolver: Resolver,
+}
+
+/// A request to an upstream.
+#[derive(Debug)]
+pub struct Outgoing<'a> {
+    pub method: Method,
+    /// The whole URL: the upstream's base with the path and query behind it.
+    pub url: Url,
+    /// Without `Host`, `Authorization` and `Content-Length`.
+    pub headers: HeaderMap,
+    pub api_key: Option<&'a Secret>,
+    pub body: &'a Body,
+    /// Longest silence.
+    pub timeout: Duration,
+}
+
+/// An answer whose header has come.
+pub struct Incoming {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    /// `None` once the answer has ended.
+    session: Option<HttpSession>,
+    peer: HttpPeer,
+    transport: Arc<Inner>,
+    /// The whole request went out.
+    sent: bool,
+}
+
+/// Why there is no answer, or not all of it.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// No connection: nothing was sent.
+    #[error("no connection")]
+    Connect,
+    /// Nothing came for too long.
+    #[error("no answer in time")]
+    Timeout,
+    /// The connection broke, or what came is no HTTP.
+    #[error("the connection broke")]
+    Broken,
+    /// Our own disk failed while the body was read from it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Connect => Error::new(Code::UpstreamUnreachable, "The upstream cannot be reached."),
+            Failure::Timeout => Error::new(Code::UpstreamTimeout, "The upstream did not answer in time."),
+            Failure::Broken => {
+                Error::new(Code::UpstreamFailed, "The upstream broke off before its answer was complete.")
+            }
+            Failure::Store(error) => error.into(),
+        }
+    }
+}
+
+impl Default for Transport {
+    fn default() -> Self {
+        Self { inner: Arc::new(Inner { connector: Connector::new(None), resolver: Resolver::default() }) }
+    }
+}
+
+impl Transport {
+    /// Sends a request and waits for the header of its answer.
+    ///
+    /// # Errors
+    /// [`Failure::Connect`] only when no byte of the request has been sent.
+    pub async fn send(&self, request: Outgoing<'_>) -> Result<Incoming, Failure> {
+        let mut stale = 0;
+        loop {
+            let (peer, mut session, reused) = self.connect(&request.url).await?;
+            session.set_read_timeout(Some(request.timeout));
+            session.set_write_timeout(Some(WRITE_TIMEOUT));
+            let header = request_header(&request).ok_or(Failure::Broken)?;
+            match exchange(&mut session, header, &mut request.body.reader()).await {
+                Ok(sent) => return Incoming::new(session, peer, Arc::clone(&self.inner), sent),
+                Err((failure, sent)) => {
+                    session.shutdown().await;
+                    // The upstream had closed an idle connection before the request was out: nothing was done.
+                    stale += 1;
+                    if !reused || sent || !matches!(failure, Failure::Broken) || stale > MOST_STALE {
+                        return Err(failure);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn connect(&self, url: &Url) -> Result<(HttpPeer, HttpSession, bool), Failure> {
+        let addresses = self.inner.resolver.addresses(url).await.map_err(|error| {
+            log::warn!("upstream {}: {error}", url.host_str().unwrap_or_default());
+            Failure::Connect
+        })?;
+        for address in addresses {
+            let peer = peer(url, address);
+            match self.inner.connector.get_http_session(&peer).await {
+                Ok((session, reused)) => return Ok((peer, session, reused)),
+                Err(error) => log::warn!("upstream {}: {}", url.host_str().unwrap_or_default(), error.etype().as_str()),
+            }
+        }
+        self.inner.resolver.forget(url);
+        Err(Failure::Connect)
+    }
+}
+
+impl std::fmt::Debug for Transport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transport").finish_non_exhaustive()
+    }
+}
+
+/// The host as it stands in a URL, with a port that is not the scheme's own.
+pub(crate) fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// How to connect to an upstream at this address.
+pub(crate) fn peer(url: &Url, address: SocketAddr) -> HttpPeer {
+    let tls = url.scheme() == "https";
+    let sni = url.domain().unwrap_or_default().to_owned();
+    let mut peer = HttpPeer::new(address, tls, sni);
+    let options = &mut peer.options;
+    options.connection_timeout = Some(CONNECT_TIMEOUT);
+    options.total_connection_timeout = Some(CONNECT_AND_TLS_TIMEOUT);
+    options.idle_timeout = Some(IDLE_TIMEOUT);
+    options.alpn = if tls { ALPN::H2H1 } else { ALPN::H1 };
+    options.max_h2_streams = 100;
+    options.h2_stream_window_size = Some(H2_STREAM_WINDOW);
+    options.h2_connection_window_size = Some(H2_CONNECTION_WINDOW);
+    peer
+}
+
+fn request_header(request: &Outgoing<'_>) -> Option<Box<RequestHeader>> {
+    let mut target = request.url.path().to_owned();
+    if let Some(query) = request.url.query() {
+        target.push('?');
+        target.push_str(query);
+    }
+    let mut header = RequestHeader::build(request.method.clone(), target.as_bytes(), None).ok()?;
+    for (name, value) in &request.headers {
+        header.append_header(name.clone(), value.clone()).ok()?;
+    }
+    header.insert_header(header::HOST, authority(&request.url)).ok()?;
+    if let Some(key) = request.api_key {
+        header.insert_header(header::AUTHORIZATION, bearer(key)?).ok()?;
+    }
+    if !request.body.is_empty() || request.method != Method::GET {
+        header.insert_header(header::CONTENT_LENGTH, request.body.len().to_string()).ok()?;
+    }
+    Some(Box::new(header))
+}
+
+/// `Bearer …`, marked so that no log shows it.
+pub(crate) fn bearer(key: &Secret) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose())).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// Sends the request and reads the header of the final answer. Says whether the whole body went out.
+async fn exchange(
+    session: &mut HttpSession,
+    header: Box<RequestHeader>,
+    body: &mut BodyReader,
+) -> Result<bool, (Failure, bool)> {
+    let unsent = |error: Box<pingora_core::Error>| (failure(&error), false);
+    session.write_request_header(header).await.map_err(unsent)?;
+    while let Some(piece) = body.next().await.map_err(|error| (error.into(), false))? {
+        if let Err(error) = session.write_request_body(piece, false).await {
+            // It may have answered before it stopped reading.
+            session.set_read_timeout(Some(EARLY_ANSWER));
+            let early = session.read_response_header().await;
+            return early.map(|()| false).map_err(|_| unsent(error));
+        }
+        // An answer before the end of the body: no need to send the rest.
+        let early = tokio::select! {
+            biased;
+            header = session.read_response_header() => Some(header),
+            () = std::future::ready(()) => None,
+        };
+        if let Some(header) = early {
+            header.map_err(unsent)?;
+            if is_final(session) {
+                return Ok(false);
+            }
+        }
+    }
+    session.finish_request_body().await.map_err(unsent)?;
+    loop {
+        session.read_response_header().await.map_err(|error| (failure(&error), true))?;
+        if is_final(session) {
+            return Ok(true);
+        }
+    }
+}
+
+/// Whether the header read last is that of the answer itself, not of a 100 or 103 before it.
+fn is_final(session: &HttpSession) -> bool {
+    session.response_header().is_some_and(|header| !header.status.is_informational())
+}
+
+fn failure(error: &pingora_core::Error) -> Failure {
+    match error.etype() {
+        ErrorType::ReadTimedout | ErrorType::WriteTimedout => Failure::Timeout,
+        _ => Failure::Broken,
+    }
+}
+
+// === impl Incoming ===
+
+impl Incoming {
+    fn new(mut session: HttpSession, peer: HttpPeer, transport: Arc<Inner>, sent: bool) -> Result<Self, Failure> {
+        let header = session.response_header().ok_or(Failure::Broken)?;
+        let (status, headers) = (header.status, header.headers.clone());
+        if let HttpSession::H1(h1) = &mut session {
+            h1.respect_keepalive();
+        }
+        Ok(Self { status, headers, session: Some(session), peer, transport, sent })
+    }
+
+    /// A header's value as text.
+    pub fn header(&self, name: HeaderName) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The next piece of the body, at most 64 KiB; `None` at its end.
+    ///
+    /// # Errors
+    /// When it breaks off, also when it is shorter than its Content-Length.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
+        loop {
+            let Some(session) = &mut self.session else { return Ok(None) };
+            match session.read_response_body().await.map_err(|error| failure(&error))? {
+                Some(piece) if piece.is_empty() && !session.response_done() => {}
+                Some(piece) if !piece.is_empty() => return Ok(Some(piece)),
+                _ => {
+                    self.release().await;
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    async fn release(&mut self) {
+        let Some(mut session) = self.session.take() else { return };
+        if self.sent {
+            let idle = self.peer.idle_timeout();
+            self.transport.connector.release_http_session(session, &self.peer, idle).await;
+        } else {
+            session.shutdown().await;
+        }
+    }
+}
+
+impl std::fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Incoming").field("status", &self.status).finish_non_exhaustive()
+    }
+}
