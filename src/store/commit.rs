@@ -112,7 +112,8 @@ impl Staged {
                 // It may have been written without syncing, or by a commit that has not come to its end.
                 sync_file(&blob_path).doing("syncing a picture")?;
                 sync_file(&record_path).doing("syncing a record")?;
-                store.shards.sync(&store, &id)?;
+                store.shards.make(&store, &id, power)?;
+                sync_dir(&store.layout.shard(shard_of(&id))).doing("syncing a folder")?;
             }
             drop(gate);
             store.known(old.facts());
@@ -158,7 +159,7 @@ impl Staged {
             tmp.persist(&record_path).doing("keeping a record")?;
         }
         if power {
-            store.shards.sync(&store, &id)?;
+            sync_dir(&store.layout.shard(shard_of(&id))).doing("syncing a folder")?;
         }
         drop(gate);
         let facts = record.facts();
@@ -216,11 +217,5 @@ impl Shards {
             }
         }
         Ok(())
-    }
-
-    /// Makes the names of this picture's files last.
-    fn sync(&self, store: &Inner, id: &PictureId) -> Result<(), StoreError> {
-        self.make(store, id, true)?;
-        sync_dir(&store.layout.shard(shard_of(id))).doing("syncing a folder")
     }
 }

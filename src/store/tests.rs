@@ -463,7 +463,8 @@ async fn a_lost_or_damaged_index_is_built_again() {
         }
         until_listed(&store, 20).await;
     }
-    let damages: [(&str, fn(&Path)); 4] = [
+    type Damage = (&'static str, fn(&Path));
+    let damages: [Damage; 4] = [
         ("removed", |index| fs::remove_dir_all(index).unwrap()),
         ("garbage in its files", |index| {
             for file in fs::read_dir(index).unwrap() {
