@@ -1,0 +1,84 @@
+//! What can go wrong while keeping or finding a picture.
+
+use std::io;
+
+use crate::{Code, Error};
+
+/// A failure of the store. Its text names no path of this machine.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The disk is full, a quota is used up, or less than `store.min_free` is left.
+    #[error("no room is left to keep it")]
+    Full,
+    /// The operating system refused something.
+    #[error("{doing}: {source}")]
+    Io { doing: &'static str, source: io::Error },
+    /// What was written is no raster picture.
+    #[error("the bytes are no picture")]
+    NotAPicture,
+    /// A file under `state/` is not what was asked for.
+    #[error("{doing}: {source}")]
+    Json { doing: &'static str, source: serde_json::Error },
+    /// A file under `state/` cannot have this name.
+    #[error("no name for a file of state")]
+    BadName,
+    /// The index is still opening, being rebuilt, or held by another process.
+    #[error("the index is not open")]
+    IndexClosed,
+    /// The index failed; it is being opened again.
+    #[error("the index failed")]
+    Index,
+    /// An earlier step on the same value failed, or the runtime is stopping.
+    #[error("the work was cut off")]
+    CutOff,
+}
+
+/// Names what an I/O call was for.
+pub(super) trait Doing<T> {
+    /// Turns the error into a [`StoreError`]: "no space" and "over quota" become [`StoreError::Full`].
+    fn doing(self, what: &'static str) -> Result<T, StoreError>;
+}
+
+impl<T> Doing<T> for io::Result<T> {
+    fn doing(self, what: &'static str) -> Result<T, StoreError> {
+        self.map_err(|source| match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full,
+            _ => StoreError::Io { doing: what, source },
+        })
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Full => Error::new(Code::StorageFull, "there is no room to keep the picture"),
+            _ => Error::new(Code::StorageFailed, "the picture could not be kept or read"),
+        }
+    }
+}
+
+/// Runs `work` where it may block.
+pub(super) async fn blocking<T, F>(work: F) -> Result<T, StoreError>
+where
+    T: Send + 'static,
+    F: FnOnce() -> Result<T, StoreError> + Send + 'static,
+{
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(StoreError::CutOff))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_apart_and_no_path_is_shown() {
+        let full: StoreError = Err::<(), _>(io::Error::from(io::ErrorKind::StorageFull)).doing("writing").unwrap_err();
+        assert!(matches!(full, StoreError::Full));
+        assert_eq!(Error::from(full).code(), Code::StorageFull);
+
+        let missing = std::fs::File::open("/no/such/path").doing("opening a picture").unwrap_err();
+        assert!(!missing.to_string().contains("/no"), "{missing}");
+        assert_eq!(Error::from(missing).code(), Code::StorageFailed);
+    }
+}

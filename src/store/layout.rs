@@ -1,0 +1,100 @@
+//! Where things lie under `data_dir`.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use super::tmp;
+use crate::picture::{Format, PictureId};
+
+/// Extension of a record's file.
+const RECORD: &str = "json";
+
+/// The folders of a store: `images/ab/{id}.{ext}` and `{id}.json`, `tmp/`, `state/`, `index/`.
+#[derive(Clone, Debug)]
+pub(super) struct Layout {
+    root: PathBuf,
+    images: PathBuf,
+    tmp: PathBuf,
+    state: PathBuf,
+}
+
+/// What a file under `images/` is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Blob(Format),
+    Record,
+}
+
+impl Layout {
+    /// Makes the folders that are missing, and removes what dead processes left in `tmp/`.
+    pub(super) fn create(root: &Path) -> io::Result<Self> {
+        let layout = Self {
+            root: root.to_owned(),
+            images: root.join("images"),
+            tmp: root.join("tmp"),
+            state: root.join("state"),
+        };
+        for dir in [&layout.images, &layout.tmp] {
+            fs::create_dir_all(dir)?;
+        }
+        tmp::private_dir(&layout.state)?;
+        tmp::sync_dir(&layout.root)?;
+        tmp::sweep(&layout.tmp)?;
+        Ok(layout)
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(super) fn images(&self) -> &Path {
+        &self.images
+    }
+
+    pub(super) fn tmp(&self) -> &Path {
+        &self.tmp
+    }
+
+    pub(super) fn state(&self) -> &Path {
+        &self.state
+    }
+
+    pub(super) fn index(&self) -> PathBuf {
+        self.root.join("index")
+    }
+
+    /// The folder of all pictures whose id begins with this byte.
+    pub(super) fn shard(&self, first: u8) -> PathBuf {
+        self.images.join(format!("{first:02x}"))
+    }
+
+    pub(super) fn blob(&self, id: &PictureId, format: Format) -> PathBuf {
+        self.file(id, format.extension())
+    }
+
+    pub(super) fn record(&self, id: &PictureId) -> PathBuf {
+        self.file(id, RECORD)
+    }
+
+    fn file(&self, id: &PictureId, extension: &str) -> PathBuf {
+        self.images.join(id.shard()).join(format!("{id}.{extension}"))
+    }
+}
+
+/// The first byte of an id, which names its shard.
+pub(super) fn shard_of(id: &PictureId) -> u8 {
+    let [first, ..] = *id.as_bytes();
+    first
+}
+
+/// What a file name under `images/ab/` means; `None` for a file that is not ours.
+pub(super) fn parse_name(name: &str) -> Option<(PictureId, Kind)> {
+    let (id, extension) = name.split_once('.')?;
+    let kind = match extension {
+        RECORD => Kind::Record,
+        extension => Kind::Blob(Format::from_extension(extension)?),
+    };
+    Some((id.parse().ok()?, kind))
+}

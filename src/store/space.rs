@@ -1,0 +1,53 @@
+//! The low-space guard: no new picture once less than `store.min_free` is left.
+
+use std::{
+    io,
+    path::PathBuf,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use super::error::{Doing, StoreError};
+
+/// How long a reading of the free space is trusted.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// Watches the free space of the file system under `data_dir`.
+#[derive(Debug)]
+pub(super) struct Space {
+    dir: PathBuf,
+    min_free: u64,
+    last: Mutex<Option<(Instant, u64)>>,
+}
+
+impl Space {
+    pub(super) fn new(dir: PathBuf, min_free: u64) -> Self {
+        Self { dir, min_free, last: Mutex::new(None) }
+    }
+
+    /// [`StoreError::Full`] when too little is left. May block.
+    ///
+    /// Between two readings a second's worth of pictures can pass, so the guard is a margin, not a promise: a disk that
+    /// fills up all the same is told by the write that fails.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        if self.min_free == 0 {
+            return Ok(());
+        }
+        let mut last = self.last.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let free = match *last {
+            Some((at, free)) if at.elapsed() < FRESH => free,
+            _ => {
+                let free = self.free().doing("reading the free space")?;
+                *last = Some((Instant::now(), free));
+                free
+            }
+        };
+        if free < self.min_free { Err(StoreError::Full) } else { Ok(()) }
+    }
+
+    /// Bytes an ordinary user may still write.
+    fn free(&self) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(&self.dir)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+}

@@ -1,0 +1,115 @@
+//! Request bodies that may be needed again: for a second upstream, or cut into segments.
+
+use std::{fs::File, io::Write, ops::Range, sync::Arc};
+
+use bytes::Bytes;
+
+use super::{
+    Inner, StoreError,
+    behind::{BUFFER, Behind, Drain},
+    error::{Doing, blocking},
+    file, tmp,
+};
+
+/// Up to this much stays in memory.
+const IN_MEMORY: usize = 256 * 1024;
+
+/// Takes bytes of any kind and number: in memory up to 256 KiB, then all in a file without a name.
+#[derive(Debug)]
+pub struct Spool {
+    behind: Behind<Unnamed>,
+    len: u64,
+}
+
+/// What happens to full buffers.
+#[derive(Debug)]
+struct Unnamed {
+    store: Arc<Inner>,
+    file: Option<File>,
+}
+
+/// Reads what was spooled. Clones read independently.
+#[derive(Clone, Debug)]
+pub struct SpoolReader {
+    len: u64,
+    place: Place,
+}
+
+#[derive(Clone, Debug)]
+enum Place {
+    Memory(Bytes),
+    File(Arc<File>),
+}
+
+impl Spool {
+    pub(super) fn new(store: Arc<Inner>) -> Self {
+        Self { behind: Behind::new(Unnamed { store, file: None }, IN_MEMORY), len: 0 }
+    }
+
+    /// Appends. After an error the spool is lost.
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.len += bytes.len() as u64;
+        self.behind.write(bytes).await
+    }
+
+    /// Bytes written so far.
+    pub fn written(&self) -> u64 {
+        self.len
+    }
+
+    /// Ends writing.
+    pub async fn freeze(self) -> Result<SpoolReader, StoreError> {
+        let (mut unnamed, rest) = self.behind.into_parts().await?;
+        let place = if unnamed.file.is_some() {
+            blocking(move || {
+                unnamed.drain(&rest)?;
+                Ok(Place::File(Arc::new(unnamed.file.ok_or(StoreError::CutOff)?)))
+            })
+            .await?
+        } else {
+            Place::Memory(rest.into())
+        };
+        Ok(SpoolReader { len: self.len, place })
+    }
+}
+
+impl Drain for Unnamed {
+    fn drain(&mut self, piece: &[u8]) -> Result<(), StoreError> {
+        let mut file = match &self.file {
+            Some(file) => file,
+            None => self.file.insert(tmp::unnamed(self.store.layout.tmp()).doing("spooling a body")?),
+        };
+        file.write_all(piece).doing("spooling a body")
+    }
+}
+
+impl SpoolReader {
+    /// Length in bytes.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The start of this range, at most 128 KiB of it. Empty when nothing of the range was written.
+    pub async fn read(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let end = range.end.min(self.len);
+        let want = usize::try_from(end.saturating_sub(range.start)).map_or(BUFFER, |left| left.min(BUFFER));
+        if want == 0 {
+            return Ok(Bytes::new());
+        }
+        match &self.place {
+            Place::Memory(bytes) => {
+                // Within 256 KiB, as `end` is within `len`.
+                let start = usize::try_from(range.start).unwrap_or(usize::MAX);
+                Ok(bytes.slice(start..start + want))
+            }
+            Place::File(file) => {
+                let file = Arc::clone(file);
+                blocking(move || file::read_exact_at(&file, range.start, want).doing("reading a spooled body")).await
+            }
+        }
+    }
+}
