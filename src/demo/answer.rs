@@ -236,7 +236,7 @@ pub(super) fn without_holes(text: &str) -> String {
 
 /// JSON text with its holes filled: so a picture's base64 text is never copied or escaped.
 pub(super) fn weave(value: &Value, fillings: &[Vec<Bytes>]) -> Vec<Bytes> {
-    let text = value.to_string();
+    let text = write(value);
     if fillings.is_empty() {
         return vec![text.into()];
     }
@@ -249,6 +249,44 @@ pub(super) fn weave(value: &Value, fillings: &[Vec<Bytes>]) -> Vec<Bytes> {
         }
     }
     woven
+}
+
+/// JSON text with the fields that tell what an object is before all others, as the real API writes them.
+pub(super) fn write(value: &Value) -> String {
+    const FIRST: [&str; 8] = ["type", "id", "object", "created", "created_at", "sequence_number", "status", "index"];
+    fn append(text: &mut String, value: &Value) {
+        match value {
+            Value::Object(fields) => {
+                let first = FIRST.iter().filter_map(|name| fields.get_key_value(*name));
+                let rest = fields.iter().filter(|(name, _)| !FIRST.contains(&name.as_str()));
+                list(text, ['{', '}'], first.chain(rest), |text, (name, field)| {
+                    text.push_str(&Value::from(name.as_str()).to_string());
+                    text.push(':');
+                    append(text, field);
+                });
+            }
+            Value::Array(items) => list(text, ['[', ']'], items, append),
+            other => text.push_str(&other.to_string()),
+        }
+    }
+    fn list<T>(
+        text: &mut String,
+        [open, close]: [char; 2],
+        items: impl IntoIterator<Item = T>,
+        each: impl Fn(&mut String, T),
+    ) {
+        text.push(open);
+        for (turn, item) in items.into_iter().enumerate() {
+            if turn > 0 {
+                text.push(',');
+            }
+            each(text, item);
+        }
+        text.push(close);
+    }
+    let mut text = String::with_capacity(256);
+    append(&mut text, value);
+    text
 }
 
 /// One server-sent event, with a name line if it has a name.
@@ -270,6 +308,12 @@ mod tests {
         let woven = join(weave(&value, &[vec!["one".into(), "two".into()], vec!["three".into()]]));
         let read: Value = serde_json::from_slice(&woven).unwrap();
         assert_eq!(read, json!({ "a": "three", "b": "xonetwoy", "c": "é\"" }));
+    }
+
+    #[test]
+    fn an_object_says_first_what_it_is() {
+        let value = json!({ "b64_json": "x", "type": "t", "a": [{ "result": 1, "id": 2 }, {}, []] });
+        assert_eq!(write(&value), r#"{"type":"t","a":[{"id":2,"result":1},{},[]],"b64_json":"x"}"#);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::{Value, json};
 
 use super::{
-    answer::{Answer, event, hole, split},
+    answer::{Answer, event, hole, split, write},
     call::Call,
     control::Shape,
     draw::Print,
@@ -232,7 +232,7 @@ struct Frame {
 
 impl Frame {
     fn around(chunk: &Value) -> Self {
-        let text = chunk.to_string();
+        let text = write(chunk);
         let hole = hole(0);
         let (head, tail) = text.split_once(&hole).unwrap_or((&text, ""));
         Self { head: format!("data: {head}"), tail: format!("{tail}\n\n") }

@@ -1,5 +1,7 @@
 //! `POST /v1/responses`.
 
+use std::slice;
+
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
@@ -41,7 +43,7 @@ pub(super) async fn answer(house: &House, call: &Call) -> Result<Answer, Answer>
     };
     if !call.streams() {
         let body = reply.body("completed", vec![picture.item("completed", Some(hole(0))), message("Done.")]);
-        return Ok(Answer::woven(&body, &[picture.print.base64.clone()]));
+        return Ok(Answer::woven(&body, slice::from_ref(&picture.print.base64)));
     }
     let mut drafts = Vec::new();
     for partial in 0..partials {
@@ -140,7 +142,7 @@ fn message(text: &str) -> Value {
 
 fn picture_events(reply: &Reply, picture: &Picture, drafts: &[Print]) -> Answer {
     let place = json!({ "output_index": 0, "item_id": picture.id });
-    let fillings = [picture.print.base64.clone()];
+    let fillings = slice::from_ref(&picture.print.base64);
     let mut script = Script::default();
     script.add("response.created", json!({ "response": reply.body("in_progress", Vec::new()) }), &[]);
     script.add("response.in_progress", json!({ "response": reply.body("in_progress", Vec::new()) }), &[]);
@@ -156,12 +158,12 @@ fn picture_events(reply: &Reply, picture: &Picture, drafts: &[Print]) -> Answer 
             "partial_image_b64": hole(0),
             "output_format": picture.format,
         });
-        script.add("response.image_generation_call.partial_image", fields, &[draft.base64.clone()]);
+        script.add("response.image_generation_call.partial_image", fields, slice::from_ref(&draft.base64));
     }
     script.add("response.image_generation_call.completed", place, &[]);
     let done = picture.item("completed", Some(hole(0)));
-    script.add("response.output_item.done", json!({ "output_index": 0, "item": done }), &fillings);
-    script.add("response.completed", json!({ "response": reply.body("completed", vec![done]) }), &fillings);
+    script.add("response.output_item.done", json!({ "output_index": 0, "item": done }), fillings);
+    script.add("response.completed", json!({ "response": reply.body("completed", vec![done]) }), fillings);
     Answer::events(script.events)
 }
 

@@ -33,9 +33,13 @@ impl Block {
             if columns < 4 {
                 return None;
             }
-            let unbroken = words.iter().all(|word| word.len() <= columns);
-            let lines = wrap(&words, columns);
-            let fits = lines.len() * LINE * scale <= height && (unbroken || scale == 1);
+            let longest = words.iter().map(Vec::len).max().unwrap_or(0);
+            let count = wrap(&words, columns).len();
+            // As narrow as the number of lines allows, so that no word is left alone on the last one.
+            let lines = (longest.clamp(4, columns)..=columns)
+                .map(|columns| wrap(&words, columns))
+                .find(|lines| lines.len() == count)?;
+            let fits = lines.len() * LINE * scale <= height && (longest <= columns || scale == 1);
             fits.then_some(Self { lines, scale })
         })
     }
