@@ -146,6 +146,12 @@ impl Builder {
         self.start(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?)
     }
 
+    /// Serves a listener of the standard library on the current runtime.
+    pub fn start_std(self, listener: std::net::TcpListener) -> io::Result<Demo> {
+        listener.set_nonblocking(true)?;
+        self.start(TcpListener::from_std(listener)?)
+    }
+
     /// Serves `listener` on the current runtime.
     pub fn start(self, listener: TcpListener) -> io::Result<Demo> {
         let addr = listener.local_addr()?;

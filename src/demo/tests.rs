@@ -445,4 +445,7 @@ async fn a_stopped_server_is_gone_and_its_port_can_be_taken_again() {
     assert!(tokio::net::TcpStream::connect(addr).await.is_err());
     let listener = tokio::net::TcpListener::bind(addr).await.unwrap();
     assert_eq!(Demo::start(listener).unwrap().addr(), addr);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    assert_eq!(Demo::builder().start_std(listener).unwrap().addr(), addr);
 }
