@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use url::Url;
+use url::{Position, Url};
 
 use crate::{
     Result,
@@ -189,20 +189,21 @@ impl Contest {
 async fn load(world: &World, server: &Server, entrant: &Entrant) -> Result<Load> {
     match entrant.work {
         Work::Chat => {
-            let words = "What does a gateway do with a text that has no pictures in it? ".repeat(16);
-            Ok(post("/v1/chat/completions", chat(json!(words))))
+            // A kilobyte there, and with `words:` a kilobyte back.
+            let text = "What does a gateway do with a text that has no pictures in it? ".repeat(16);
+            Ok(post("/v1/chat/completions", chat(json!(format!("words:160 {text}")))))
         }
         // Equal prompts, so that drawing costs nothing, and yet never the same bytes twice.
         Work::Generate => Ok(post("/v1/images/generations", generation(PICTURE, "unique:yes"))),
         Work::InlineOwn => Ok(post("/v1/chat/completions", about(&four_pictures(server, "").await?))),
         Work::InlineFetched => Ok(post("/v1/chat/completions", about(&four_pictures(&world.demo, "asurl").await?))),
         Work::Serve(size) => match entrant.kind {
-            Kind::Picgate { .. } => Ok(get(draw(server, size, "").await?.path(), size as u64 / 2)),
+            Kind::Picgate { .. } => Ok(get(&draw(server, size, "").await?, size as u64 / 2)),
             Kind::Nginx | Kind::Floor => {
                 let source = draw(&world.demo, size, "asurl").await?;
-                let picture = client::once(world.demo.addr, &get(source.path(), 0)).await?;
+                let picture = client::once(world.demo.addr, &get(&source, 0)).await?;
                 server.publish("/images/picture.png", &picture)?;
-                Ok(get("/images/picture.png", picture.len() as u64))
+                Ok(Load { path: "/images/picture.png".into(), body: None, at_least: picture.len() as u64 })
             }
         },
     }
@@ -224,8 +225,8 @@ async fn draw(server: &Server, size: usize, words: &str) -> Result<Url> {
     Ok(url.ok_or("a generation did not answer with a URL")?.parse()?)
 }
 
-fn get(path: &str, at_least: u64) -> Load {
-    Load { path: path.into(), body: None, at_least }
+fn get(url: &Url, at_least: u64) -> Load {
+    Load { path: url[Position::BeforePath..].to_owned(), body: None, at_least }
 }
 
 fn post(path: &str, body: Bytes) -> Load {
