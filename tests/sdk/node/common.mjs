@@ -87,10 +87,9 @@ const sha256 = (bytes) => createHash('sha256').update(bytes).digest('hex');
  * Requests of others may have come since, so ours is told by its first picture.
  */
 export async function upstreamReceived(path, ...pictures) {
-  const received = await (await fetch(`${demo}/demo/received`)).json();
-  const target = (request) => request.target ?? request.path;
-  const onPath = received.filter((request) => target(request).endsWith(path));
-  assert.ok(onPath.length, `the upstream received nothing for ${path}, only ${received.map(target)}`);
+  const { data: received } = await (await fetch(`${demo}/demo/received`)).json();
+  const onPath = received.filter((request) => request.target.endsWith(path));
+  assert.ok(onPath.length, `the upstream received nothing for ${path}, only ${received.map((request) => request.target)}`);
   const wanted = pictures.map(sha256);
   const ours = onPath.filter((request) => request.images.some((image) => image.sha256 === wanted[0])).at(-1);
   assert.ok(ours, `the first picture ${wanted[0]} never came to the upstream's ${path}; newest: ${JSON.stringify(onPath.at(-1))}`);

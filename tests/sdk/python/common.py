@@ -79,8 +79,8 @@ def upstream_received(path, *pictures):
     Requests of others may have come since, so ours is told by its first picture.
     """
     with urllib.request.urlopen(f"{DEMO_URL}/demo/received", timeout=30) as response:
-        received = json.load(response)
-    targets = [request.get("target") or request["path"] for request in received]
+        received = json.load(response)["data"]
+    targets = [request["target"] for request in received]
     on_path = [request for request, target in zip(received, targets) if target.endswith(path)]
     assert on_path, f"the upstream received nothing for {path}, only {targets}"
     wanted = [sha256(data) for data in pictures]
