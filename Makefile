@@ -1,0 +1,52 @@
+# `make` lists the targets. Each one first runs scripts/bootstrap, which installs what is missing and says so.
+# CARGO_TARGET_DIR is honoured; nothing outside ignored folders is written.
+
+CARGO ?= cargo
+# Extra arguments: `make demo ARGS='--port 8080'`, `make test ARGS=name`, `make bench ARGS=serve`.
+ARGS ?=
+# Which benches: `make bench BENCH=load`. Default: all.
+BENCH ?= *
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fmt bench ui torture deny
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+demo: ## gateway and demo upstream, ready to try; ARGS='--port 8080'
+	@scripts/bootstrap build
+	@$(CARGO) run --locked -- demo $(ARGS)
+
+test: check ## everything CI runs; ARGS=NAME for some tests only
+	@scripts/bootstrap test
+	@# Not --all-targets: benches are compiled by clippy and run by `make bench`.
+	$(CARGO) test --locked --lib --bins --tests --examples $(if $(ARGS),-- $(ARGS))
+	$(CARGO) test --locked --doc $(if $(ARGS),-- $(ARGS))
+
+check: ## formatting, lints, docs: fast
+	@scripts/bootstrap check
+	@scripts/check-one-tls-stack
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
+
+fmt: ## format the code
+	@scripts/bootstrap check
+	$(CARGO) fmt
+
+bench: ## measure; BENCH=load for the HTTP table, ARGS=FILTER for some rows
+	@scripts/bootstrap bench
+	$(CARGO) bench --locked --bench '$(BENCH)' -- $(ARGS)
+
+ui: ## build the admin UI
+	@scripts/bootstrap build
+	@echo 'There is no admin UI to build yet.'
+
+torture: ## the long forms: fuzzing, hundreds of kills, minutes of outage
+	@scripts/bootstrap test
+	PICGATE_TORTURE=1 $(CARGO) test --locked --test it -- --ignored $(ARGS)
+
+deny: ## licences and banned crates; installs cargo-deny (some ten minutes) if missing
+	@scripts/bootstrap build
+	@command -v cargo-deny >/dev/null || $(CARGO) install cargo-deny --locked
+	$(CARGO) deny --locked check licenses bans
