@@ -1,6 +1,6 @@
 //! picgate: a gateway for OpenAI-compatible image APIs.
 pub mod access;
-pub mod background;
+pub mod app;
 pub mod cli;
 pub mod config;
 pub mod core;
@@ -10,7 +10,6 @@ pub mod exchange;
 pub mod fetch;
 pub mod gateway;
 pub mod images;
-pub mod openai;
 pub mod picture;
 pub mod rewrite;
 pub mod store;

@@ -1,1 +1,92 @@
 //! The commands.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to its user")]
+
+mod check;
+mod demo;
+mod run;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+/// A gateway for OpenAI-compatible image APIs: image URLs in requests become inline base64 on the way up, base64
+/// pictures in answers become short, stable URLs on the way down, and every picture is kept.
+#[derive(Debug, Parser)]
+#[command(name = "picgate", version, about, long_about = None)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway.
+    ///
+    /// Signals: TERM stops gracefully (requests in flight are answered, within grace_period_seconds plus
+    /// graceful_shutdown_timeout_seconds), INT stops at once, QUIT hands the listening sockets over to a process started
+    /// with --upgrade.
+    Run {
+        /// The configuration file (YAML).
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+        /// Take the listening sockets over from a running process, which must then be sent QUIT.
+        #[arg(short, long)]
+        upgrade: bool,
+    },
+    /// Check a configuration file: every mistake at once, exit code 2 if there is one.
+    Check {
+        /// The configuration file (YAML).
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Try it out: the gateway and a demo upstream that draws pictures, with nothing to configure.
+    Demo(demo::Options),
+    /// Run only the demo upstream: an OpenAI-shaped API that draws pictures from prompts.
+    #[command(hide = true)]
+    DemoUpstream {
+        /// Port on 127.0.0.1.
+        #[arg(long)]
+        port: u16,
+        /// Do not look into requests, so that measurements are not of this server.
+        #[arg(long)]
+        no_inspect: bool,
+    },
+}
+
+impl Cli {
+    /// Carries the command out.
+    pub fn run(self) -> ExitCode {
+        let result = match self.command {
+            Command::Run { config, upgrade } => run::run(&config, upgrade),
+            Command::Check { config } => check::check(&config),
+            Command::Demo(options) => demo::demo(&options),
+            Command::DemoUpstream { port, no_inspect } => demo::upstream(port, no_inspect),
+        };
+        match result {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => {
+                eprintln!("{}", failure.message);
+                ExitCode::from(failure.code)
+            }
+        }
+    }
+}
+
+/// Why a command ends without success.
+#[derive(Debug)]
+struct Failure {
+    message: String,
+    code: u8,
+}
+
+impl Failure {
+    /// Something does not work: exit code 1.
+    fn broken(message: impl std::fmt::Display) -> Self {
+        Self { message: format!("picgate: {message}"), code: 1 }
+    }
+
+    /// The configuration is wrong: exit code 2.
+    fn config(message: impl std::fmt::Display) -> Self {
+        Self { message: message.to_string(), code: 2 }
+    }
+}

@@ -82,15 +82,13 @@ pub(super) async fn inline(
     for reference in &wanted {
         first.entry(&reference.url).or_insert(reference);
     }
-    // Named as a future of its own type each, so that the borrow of `first` ends before the results are put together.
+    let fetches: Vec<_> = first.into_values().map(|reference| get(core, settings, reference)).collect();
+    let mut fetches = stream::iter(fetches).buffer_unordered(AT_ONCE);
     let mut found: HashMap<&str, Found> = HashMap::new();
-    let mut fetches =
-        stream::iter(first.into_values().map(|reference| get(core, settings, reference))).buffer_unordered(AT_ONCE);
     while let Some(result) = fetches.next().await {
         let (url, picture) = result?;
         found.insert(url, picture);
     }
-    drop(fetches);
     Ok(wanted.into_iter().filter_map(|reference| Some(put(reference, found.get(reference.url.as_str())?))).collect())
 }
 

@@ -24,6 +24,8 @@ mod route;
 mod run;
 
 pub use answer::Answer;
+pub(crate) use intake::too_large;
 pub use intake::{Intake, Received};
 pub use route::ApiRoute;
+pub(crate) use run::target_url;
 pub use run::{Request, run};

@@ -1,1 +1,104 @@
 //! Pingora's side: listeners, phases, routes; turns errors into answers.
+//!
+//! [`Gateway`] is a [`ProxyHttp`](pingora_proxy::ProxyHttp). Intercepted routes are answered within `request_filter` by
+//! an exchange of our own; what it does not know under `/v1` passes through Pingora's filter chain (files, realtime,
+//! embeddings …).
+//!
+//! A foreign `ProxyHttp` can have the gateway inside: it keeps a [`Ctx`] in its own context and calls
+//! [`Gateway::handle`] first in its `request_filter` (`examples/embed.rs`).
+
+mod body;
+mod exchange;
+mod handle;
+mod hang_up;
+mod in_flight;
+mod pass;
+mod pictures;
+mod proxy;
+mod request_id;
+mod respond;
+mod route;
+pub mod server;
+
+use std::{sync::Arc, time::Instant};
+
+use http::StatusCode;
+use url::Url;
+
+pub use in_flight::InFlight;
+pub use pingora_core;
+pub use pingora_proxy;
+
+use crate::core::Core;
+
+/// The gateway. A clone is the same one.
+#[derive(Clone, Debug)]
+pub struct Gateway {
+    core: Arc<Core>,
+    in_flight: InFlight,
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handled {
+    /// It has been answered.
+    Done,
+    /// It is one of ours, and allowed, and goes to an upstream through the filter chain: the gateway's own
+    /// `upstream_peer`, `upstream_request_filter` and `upstream_response_filter` know where and how.
+    Pass,
+    /// None of ours: nothing has been read or written.
+    NotOurs,
+}
+
+/// What the gateway remembers of one request.
+#[derive(Debug)]
+pub struct Ctx {
+    request_id: String,
+    started: Instant,
+    route: &'static str,
+    client: Option<String>,
+    upstream: Option<String>,
+    /// The status we answered with, when it is not the session's.
+    status: Option<StatusCode>,
+    pass: Option<Pass>,
+    in_flight: Option<in_flight::Guard>,
+}
+
+/// Where a request that passes through goes.
+#[derive(Debug)]
+struct Pass {
+    url: Url,
+    api_key: Option<crate::config::Secret>,
+}
+
+impl Gateway {
+    pub fn new(core: Arc<Core>) -> Self {
+        let in_flight = InFlight::new(core.metrics.in_flight.clone());
+        Self { core, in_flight }
+    }
+
+    /// The requests being worked on.
+    pub fn in_flight(&self) -> &InFlight {
+        &self.in_flight
+    }
+
+    /// The state shared by all requests.
+    pub fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+}
+
+impl Default for Ctx {
+    fn default() -> Self {
+        Self {
+            request_id: String::new(),
+            started: Instant::now(),
+            route: "other",
+            client: None,
+            upstream: None,
+            status: None,
+            pass: None,
+            in_flight: None,
+        }
+    }
+}

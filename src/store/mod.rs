@@ -121,6 +121,12 @@ impl Store {
         blocking(move || inner.space.check()).await
     }
 
+    /// Whether files can be made under `data_dir`.
+    pub async fn check_writable(&self) -> Result<(), StoreError> {
+        let tmp = self.inner.layout.tmp().to_owned();
+        blocking(move || tmp::TmpFile::create(&tmp, tmp::OPEN).doing("writing to data_dir").map(drop)).await
+    }
+
     /// The picture of this name, whatever its format.
     pub async fn get(&self, id: &PictureId) -> Result<Option<Picture>, StoreError> {
         self.inner.lookup.get(id).await

@@ -26,7 +26,7 @@ const HOP_BY_HOP: [&str; 9] = [
 pub const CREDENTIALS: [&str; 4] = ["authorization", "api-key", "x-api-key", "x-goog-api-key"];
 
 /// What else is between the client and us.
-const OURS: [&str; 8] = [
+pub const OURS: [&str; 8] = [
     "cookie",
     "forwarded",
     "host",

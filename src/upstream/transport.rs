@@ -3,7 +3,7 @@
 //! Connections are pooled per address, TLS name and protocol. They go back to the pool only after an answer that was
 //! read to its end. An answer that comes before the request's body is out (an early 413) ends the sending.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -135,6 +135,14 @@ impl Transport {
                 }
             }
         }
+    }
+
+    /// The addresses of the URL's host, in the order to try them.
+    ///
+    /// # Errors
+    /// When the name cannot be resolved.
+    pub(crate) async fn addresses(&self, url: &Url) -> io::Result<Vec<SocketAddr>> {
+        self.inner.resolver.addresses(url).await
     }
 
     async fn connect(&self, url: &Url) -> Result<(HttpPeer, HttpSession, bool), Failure> {

@@ -1,0 +1,65 @@
+//! Wires everything.
+
+use std::sync::Arc;
+
+use prometheus::Registry;
+
+use crate::{
+    access::{Keys, StoredKey, new_key},
+    config::Config,
+    core::{Core, Settings},
+    fetch::Fetcher,
+    gateway::Gateway,
+    store::{Store, StoreError},
+    telemetry::Metrics,
+};
+
+/// The file under `state/` that holds the keys made at run time.
+const KEYS: &str = "keys";
+
+/// A gateway that is ready to take requests.
+#[derive(Debug)]
+pub struct App {
+    pub gateway: Gateway,
+    /// A key that was made just now, because there was none. It is shown once and stored only as a hash.
+    pub first_key: Option<String>,
+}
+
+/// Why the gateway cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("data_dir: {0}")]
+    Store(#[from] StoreError),
+    #[error("fetch: {0}")]
+    Fetch(String),
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    #[error("making the first key: {0}")]
+    Key(#[from] std::io::Error),
+}
+
+impl App {
+    /// Opens the store and connects the parts. Metrics are registered in `registry`.
+    ///
+    /// Starts a thread, so a program that forks must do so before.
+    ///
+    /// # Errors
+    /// When the data directory cannot be used, or the registry has metrics of the same names.
+    pub fn build(config: Config, registry: &Registry) -> Result<Self, StartError> {
+        let metrics = Metrics::register(registry)?;
+        let store = Store::open(&config.data_dir, &config.store)?;
+        let stored: Vec<StoredKey> = store.state().read_json(KEYS)?.unwrap_or_default();
+        let mut keys = Keys::new(&config.keys, &stored);
+        let mut first_key = None;
+        if keys.is_empty() {
+            let (key, entry) = new_key("first")?;
+            store.state().write_json(KEYS, &[&entry])?;
+            keys = Keys::new(&[], &[entry]);
+            first_key = Some(key);
+        }
+        let fetcher = Fetcher::new(&config.fetch).map_err(|error| StartError::Fetch(error.to_string()))?;
+        let settings = Settings { config: Arc::new(config), keys, fetcher };
+        let gateway = Gateway::new(Arc::new(Core::new(settings, store, metrics)));
+        Ok(Self { gateway, first_key })
+    }
+}

@@ -1,1 +1,0 @@
-//! Work that no request waits for.

@@ -1,0 +1,126 @@
+//! What Pingora's filter chain needs to know of a request that passes through.
+
+use http::{HeaderValue, Uri, header};
+use pingora_core::{Error as PingoraError, ErrorSource, ErrorType, Result as PingoraResult, upstreams::peer::HttpPeer};
+use pingora_http::{RequestHeader, ResponseHeader};
+
+use super::{Ctx, Gateway, Pass, respond::REQUEST_ID};
+use crate::{
+    error::{Code, Error},
+    upstream::{authority, bearer, headers, peer},
+};
+
+/// Set on an error that stands for an upstream's 401.
+const UPSTREAM_AUTH: ErrorType = ErrorType::Custom("UpstreamRefusedOurKey");
+/// No address for the upstream.
+const UNKNOWN_HOST: ErrorType = ErrorType::Custom("UpstreamHostUnknown");
+
+/// Headers of an upstream's answer that must not act on our origin.
+const REMOVED: [&str; 4] = ["set-cookie", "strict-transport-security", "alt-svc", "clear-site-data"];
+
+impl Gateway {
+    /// Where a request that passes goes.
+    ///
+    /// # Errors
+    /// When [`handle`](Self::handle) did not say [`Pass`](super::Handled::Pass), or the host has no address.
+    pub async fn pass_peer(&self, ctx: &Ctx) -> PingoraResult<Box<HttpPeer>> {
+        let pass = passing(ctx)?;
+        let addresses = self.core.transport.addresses(&pass.url).await;
+        let address = addresses.ok().and_then(|addresses| addresses.first().copied());
+        let address = address.ok_or_else(|| PingoraError::new_up(UNKNOWN_HOST))?;
+        let mut peer = peer(&pass.url, address);
+        peer.options.read_timeout = Some(self.core.settings().config.limits.upstream_timeout);
+        Ok(Box::new(peer))
+    }
+
+    /// Turns the client's header into ours: target, host and key.
+    ///
+    /// # Errors
+    /// When the header cannot be made.
+    pub fn pass_request(&self, header: &mut RequestHeader, ctx: &Ctx) -> PingoraResult<()> {
+        let pass = passing(ctx)?;
+        let mut target = pass.url.path().to_owned();
+        if let Some(query) = pass.url.query() {
+            target = format!("{target}?{query}");
+        }
+        let uri: Uri = target.parse().map_err(|_| PingoraError::new(ErrorType::InternalError))?;
+        header.set_uri(uri);
+        for name in headers::CREDENTIALS.iter().chain(&headers::OURS) {
+            header.remove_header(*name);
+        }
+        header.insert_header(header::HOST, authority(&pass.url))?;
+        if let Some(key) = pass.api_key.as_ref().and_then(bearer) {
+            header.insert_header(header::AUTHORIZATION, key)?;
+        }
+        header.insert_header(REQUEST_ID, &ctx.request_id)?;
+        Ok(())
+    }
+
+    /// Takes out of an upstream's answer what is not the client's.
+    ///
+    /// # Errors
+    /// When the upstream refused our key: that is not the client's fault, and not its business.
+    pub fn pass_response(&self, header: &mut ResponseHeader, ctx: &Ctx) -> PingoraResult<()> {
+        if header.status == http::StatusCode::UNAUTHORIZED {
+            return Err(PingoraError::new_up(UPSTREAM_AUTH));
+        }
+        for name in REMOVED {
+            header.remove_header(name);
+        }
+        if let Some(theirs) = header.remove_header(REQUEST_ID.as_str()) {
+            header.insert_header("x-upstream-request-id", theirs)?;
+        }
+        header.insert_header(
+            REQUEST_ID,
+            HeaderValue::from_str(&ctx.request_id).unwrap_or(HeaderValue::from_static("-")),
+        )?;
+        Ok(())
+    }
+}
+
+fn passing(ctx: &Ctx) -> PingoraResult<&Pass> {
+    ctx.pass.as_ref().ok_or_else(|| PingoraError::explain(ErrorType::InternalError, "the request does not pass"))
+}
+
+/// What to tell the client of a failure in the filter chain. `None`: there is nobody to tell.
+pub(super) fn failure(error: &PingoraError) -> Option<Error> {
+    Some(match (error.esource(), error.etype()) {
+        (_, kind) if *kind == UPSTREAM_AUTH => Error::new(
+            Code::UpstreamAuth,
+            "The upstream refused this gateway's credentials. The operator must check them.",
+        ),
+        (ErrorSource::Downstream, ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed) => {
+            return None;
+        }
+        (ErrorSource::Downstream, _) => Error::new(Code::InvalidRequest, "The request is not valid HTTP."),
+        (_, ErrorType::ReadTimedout | ErrorType::WriteTimedout) => {
+            Error::new(Code::UpstreamTimeout, "The upstream did not answer in time.")
+        }
+        (ErrorSource::Upstream, kind) if is_connect(kind) => {
+            Error::new(Code::UpstreamUnreachable, "The upstream cannot be reached.")
+        }
+        (ErrorSource::Upstream, _) => {
+            Error::new(Code::UpstreamFailed, "The upstream broke off before its answer was complete.")
+        }
+        _ => Error::new(Code::Internal, "The gateway failed."),
+    })
+}
+
+fn is_connect(kind: &ErrorType) -> bool {
+    use ErrorType::{
+        ConnectError, ConnectNoRoute, ConnectRefused, ConnectTimedout, InvalidCert, SocketError, TLSHandshakeFailure,
+        TLSHandshakeTimedout,
+    };
+    *kind == UNKNOWN_HOST
+        || matches!(
+            kind,
+            ConnectError
+                | ConnectNoRoute
+                | ConnectRefused
+                | ConnectTimedout
+                | InvalidCert
+                | SocketError
+                | TLSHandshakeFailure
+                | TLSHandshakeTimedout
+        )
+}

@@ -1,0 +1,68 @@
+//! Pingora's phases, each a call of a line or two.
+
+use async_trait::async_trait;
+use pingora_core::{Error as PingoraError, Result as PingoraResult, upstreams::peer::HttpPeer};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::{FailToProxy, ProxyHttp, Session};
+
+use super::{Ctx, Gateway, Handled, pass, request_id, respond};
+use crate::error::{Code, Error};
+
+#[async_trait]
+impl ProxyHttp for Gateway {
+    type CTX = Ctx;
+
+    fn new_ctx(&self) -> Ctx {
+        Ctx::default()
+    }
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> PingoraResult<bool> {
+        match self.handle(session, ctx).await? {
+            Handled::Done => Ok(true),
+            Handled::Pass => Ok(false),
+            Handled::NotOurs => {
+                ctx.request_id = request_id::new();
+                let error = Error::new(Code::NotFound, "There is nothing at this address. The API is under /v1.");
+                respond::error(session, ctx, &error).await?;
+                Ok(true)
+            }
+        }
+    }
+
+    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Ctx) -> PingoraResult<Box<HttpPeer>> {
+        self.pass_peer(ctx).await
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _session: &mut Session,
+        upstream_request: &mut RequestHeader,
+        ctx: &mut Ctx,
+    ) -> PingoraResult<()> {
+        self.pass_request(upstream_request, ctx)
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        _session: &mut Session,
+        upstream_response: &mut ResponseHeader,
+        ctx: &mut Ctx,
+    ) -> PingoraResult<()> {
+        self.pass_response(upstream_response, ctx)
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, e: &PingoraError, ctx: &mut Ctx) -> FailToProxy {
+        let error = pass::failure(e).filter(|_| session.response_written().is_none());
+        if let Some(error) = &error
+            && let Err(e) = respond::error(session, ctx, error).await
+        {
+            log::debug!("{}: {e}", ctx.request_id);
+        }
+        let error_code = error.map_or(0, |error| error.status().as_u16());
+        FailToProxy { error_code, can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, _e: Option<&PingoraError>, ctx: &mut Ctx) {
+        self.finish(session, ctx);
+    }
+}
