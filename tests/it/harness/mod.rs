@@ -1,0 +1,28 @@
+//! A gateway and a demo upstream in this process, each on a free port of 127.0.0.1.
+//!
+//! ```ignore
+//! let house = House::new().await;
+//! let answer = house.generate(json!({ "prompt": "a cat" })).await.ok();
+//! assert!(answer["data"][0]["url"].as_str().unwrap().starts_with(house.origin()));
+//! assert_eq!(house.demo.received().len(), 1);
+//! ```
+
+mod answer;
+mod house;
+mod server;
+
+pub use answer::{Answer, IntoBody};
+pub use house::{Builder, House, KEY};
+
+/// The bytes of a fixture under `tests/fixtures/wire/`.
+#[track_caller]
+pub fn fixture(name: &str) -> Vec<u8> {
+    let path = format!("{}/tests/fixtures/wire/{name}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// SHA-256 in hex, as the demo upstream reports it.
+pub fn sha256(bytes: &[u8]) -> String {
+    use sha2::Digest as _;
+    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}

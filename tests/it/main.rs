@@ -1,0 +1,12 @@
+//! The gateway as its users meet it: real sockets, real files, the demo upstream behind it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failed unwrap is the failure"
+)]
+
+mod harness;
+
+mod answers;
