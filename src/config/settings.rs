@@ -8,7 +8,7 @@ use url::Url;
 use super::Secret;
 
 /// Everything under `picgate:`, resolved.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     pub listen: Vec<Listen>,
     /// Where `/metrics` is served; `None` switches it off.
@@ -29,14 +29,14 @@ pub struct Config {
 }
 
 /// One listening socket.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
     pub addr: SocketAddr,
     pub tls: Option<Tls>,
 }
 
 /// TLS 1.2 and 1.3 with one certificate.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
     /// PEM chain, leaf first.
     pub cert: PathBuf,
@@ -47,7 +47,7 @@ pub struct Tls {
 }
 
 /// The base URLs under which browsers reach us. Each is stored without a trailing slash.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicUrls {
     /// Used for the URLs we hand out.
     pub base: Url,
@@ -55,13 +55,13 @@ pub struct PublicUrls {
     pub aliases: Vec<Url>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
     pub enabled: bool,
 }
 
 /// A client's key.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
     pub name: String,
     pub key: Secret,
@@ -69,6 +69,25 @@ pub struct Key {
     pub images: Option<ResponseForm>,
     /// Answer in the key's form even when the request names another.
     pub images_force: bool,
+}
+
+impl PublicUrls {
+    /// [`base`](Self::base) as text, ready for `/images/…` to be put behind it.
+    pub fn base_str(&self) -> &str {
+        without_slash(&self.base)
+    }
+}
+
+impl Upstream {
+    /// [`base_url`](Self::base_url) as text, ready for `/images/generations` and the like to be put behind it.
+    pub fn base_str(&self) -> &str {
+        without_slash(&self.base_url)
+    }
+}
+
+/// A URL as text without the slash at its end. [`Url`] itself always writes one behind a bare host.
+pub fn without_slash(url: &Url) -> &str {
+    url.as_str().trim_end_matches('/')
 }
 
 /// In which form the image routes answer.
@@ -84,8 +103,18 @@ pub enum ResponseForm {
     AsAsked,
 }
 
+impl ResponseForm {
+    /// Every form and the word for it.
+    pub const WORDS: [(&'static str, ResponseForm); 4] = [
+        ("url", ResponseForm::Url),
+        ("b64_json", ResponseForm::B64Json),
+        ("both", ResponseForm::Both),
+        ("as_asked", ResponseForm::AsAsked),
+    ];
+}
+
 /// A server that speaks OpenAI's API.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     pub name: String,
     pub kind: UpstreamKind,
@@ -101,7 +130,7 @@ pub enum UpstreamKind {
 }
 
 /// A model name that clients may use, and where it goes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Model {
     /// The name, or `*` for every other name.
     pub name: String,
@@ -114,7 +143,7 @@ pub struct Model {
 }
 
 /// One place a model may be had.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// Index into [`Config::upstreams`].
     pub upstream: usize,
@@ -123,7 +152,7 @@ pub struct Target {
 }
 
 /// What happens to pictures in answers and requests.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Images {
     pub response_format: ResponseForm,
     pub chat: AnswerPolicy,
@@ -144,7 +173,7 @@ pub enum AnswerPolicy {
 }
 
 /// Signs of life while an upstream is silent. `None` = off.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heartbeat {
     pub sse: Option<Duration>,
     pub json: Option<Duration>,
@@ -160,14 +189,14 @@ pub enum OnDisconnect {
 }
 
 /// How much of a chat's old pictures is sent again. 0 = no limit.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
     pub images: u64,
     pub bytes: u64,
 }
 
 /// The rules for fetching a picture from an address a stranger named.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fetch {
     /// Networks that may be fetched from on any port, although they are private.
     pub allow: Vec<IpNet>,
@@ -178,7 +207,7 @@ pub struct Fetch {
     pub timeout: Duration,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
     /// Bytes of hot pictures held in memory; 0 switches the cache off.
     pub memory_cache: u64,
@@ -203,7 +232,7 @@ pub enum Durability {
 }
 
 /// An S3-compatible bucket.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Archive {
     pub endpoint: Url,
     pub bucket: String,
@@ -214,7 +243,7 @@ pub struct Archive {
     pub prefix: String,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Largest request body, in bytes.
     pub request_body: u64,
