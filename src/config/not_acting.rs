@@ -4,10 +4,10 @@
 pub(super) const NOT_ACTING: &[&str] = &[
     "archive",
     "images.heartbeat.json",
-    "images.heartbeat.sse",
     "images.history.bytes",
     "images.history.images",
     "images.max_input_pixels",
+    "limits.header_timeout",
     "store.max_bytes",
     "store.retention",
     "store.ttl",

@@ -10,8 +10,8 @@
 //! Answer      what the gateway sends on, piece by piece
 //! ```
 //!
-//! Nothing here knows Pingora or the client's connection: the gateway reads a body into an [`Intake`], calls [`run`], and
-//! pulls pieces out of the [`Answer`] until it ends. When the client hangs up it may go on pulling, and the pictures are
+//! Nothing here knows Pingora or the client's connection: the gateway reads a body into an [`Intake`], runs an
+//! [`Exchange`], and pulls pieces out of the [`Answer`] until it ends. When the client hangs up it may go on pulling, and the pictures are
 //! kept all the same.
 
 mod answer;
@@ -28,4 +28,4 @@ pub(crate) use intake::too_large;
 pub use intake::{Intake, Received};
 pub use route::ApiRoute;
 pub(crate) use run::target_url;
-pub use run::{Request, run};
+pub use run::{Exchange, Request};

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     access::Client,
+    config::Images,
     core::{Core, Settings},
     error::{Code, Error, Result},
     rewrite::{answer::AnswerRewriter, stream::StreamRewriter},
@@ -35,14 +36,41 @@ pub struct Request {
     pub received: Received,
 }
 
-/// Runs one exchange up to the point where its answer's header can be sent.
-///
-/// Dropping the future drops the upstream's connection; pictures whose commit has begun are kept all the same.
-///
-/// # Errors
-/// See [`Code`]; an upstream's own error answers are answers, not errors.
-pub async fn run(core: Arc<Core>, settings: Arc<Settings>, request: Request) -> Result<Answer> {
-    let plan = Plan::new(&settings.config, request.route, &request.client, &request.received.findings)?;
+/// A request that can be run: its model is known, and so is what to do with its pictures.
+#[derive(Debug)]
+pub struct Exchange {
+    core: Arc<Core>,
+    settings: Arc<Settings>,
+    request: Request,
+    plan: Plan,
+}
+
+impl Exchange {
+    /// # Errors
+    /// When the request names no model of ours.
+    pub fn new(core: Arc<Core>, settings: Arc<Settings>, request: Request) -> Result<Self> {
+        let plan = Plan::new(&settings.config, request.route, &request.client, &request.received.findings)?;
+        Ok(Self { core, settings, request, plan })
+    }
+
+    /// The settings for pictures of the request's model.
+    pub fn images(&self) -> &Images {
+        self.plan.images().unwrap_or(&self.settings.config.images)
+    }
+
+    /// Runs it up to the point where its answer's header can be sent.
+    ///
+    /// Dropping the future drops the upstream's connection; pictures whose commit has begun are kept all the same.
+    ///
+    /// # Errors
+    /// See [`Code`]; an upstream's own error answers are answers, not errors.
+    pub async fn run(self) -> Result<Answer> {
+        let Self { core, settings, request, plan } = self;
+        run(core, settings, request, plan).await
+    }
+}
+
+async fn run(core: Arc<Core>, settings: Arc<Settings>, request: Request, plan: Plan) -> Result<Answer> {
     if request.route.is_images() {
         core.store.check_room().await?; // before it costs money
     }

@@ -11,8 +11,8 @@ use crate::{
     access::Client,
     config::OnDisconnect,
     core::Settings,
-    error::Error,
-    exchange::{self, Answer, ApiRoute, Request},
+    error::{Error, Result},
+    exchange::{Answer, ApiRoute, Exchange, Request},
 };
 
 /// A comment that says nothing but "still here". Between events, every client skips it.
@@ -48,15 +48,15 @@ impl Gateway {
             request_id: ctx.request_id.clone(),
             received,
         };
-        let on_disconnect = settings.config.images.on_disconnect;
-        let heartbeat = settings.config.images.heartbeat.sse;
+        let exchange = match Exchange::new(Arc::clone(&self.core), settings, request) {
+            Ok(exchange) => exchange,
+            Err(error) => return respond::error(session, ctx, &error).await,
+        };
+        let on_disconnect = exchange.images().on_disconnect;
+        let heartbeat = exchange.images().heartbeat.sse;
         let mut listener = Listener::There;
-        let answer = {
-            let run = exchange::run(Arc::clone(&self.core), settings, request);
-            match while_there(session, run, &mut listener, on_disconnect).await {
-                Some(answer) => answer,
-                None => return Ok(()), // nobody waits, and nothing is to be finished
-            }
+        let Some(answer) = while_there(session, exchange.run(), &mut listener, on_disconnect).await else {
+            return Ok(()); // nobody waits, and nothing is to be finished
         };
         match answer {
             Ok(answer) => {
@@ -110,29 +110,9 @@ async fn deliver(
         }
     }
     loop {
-        let between_events = answer.is_between_events();
-        let piece = {
-            let mut next = pin!(answer.next());
-            loop {
-                let wait = async {
-                    tokio::select! {
-                        biased;
-                        piece = &mut next => Some(piece),
-                        () = silence(heartbeat.filter(|_| between_events)) => None,
-                    }
-                };
-                match while_there(session, wait, &mut listener, on_disconnect).await {
-                    Some(Some(piece)) => break piece,
-                    Some(None) if listener == Listener::There => {
-                        let comment = Bytes::from_static(HEARTBEAT);
-                        if session.as_downstream_mut().write_response_body(comment, false).await.is_err() {
-                            listener = Listener::Gone;
-                        }
-                    }
-                    Some(None) => {}
-                    None => return Ok(()),
-                }
-            }
+        let heartbeat = heartbeat.filter(|_| answer.is_between_events());
+        let Some(piece) = next_piece(session, &mut answer, &mut listener, on_disconnect, heartbeat).await else {
+            return Ok(());
         };
         let piece = match piece {
             Ok(piece) => piece,
@@ -145,18 +125,44 @@ async fn deliver(
             }
         };
         let end = piece.is_none();
-        if listener == Listener::There {
-            let write = session.as_downstream_mut().write_response_body(piece.unwrap_or_default(), end);
-            if write.await.is_err() {
-                listener = Listener::Gone;
-                if on_disconnect == OnDisconnect::Abort {
-                    return Ok(());
-                }
-            }
-        }
-        if end {
+        listener = write(session, piece.unwrap_or_default(), end, listener).await;
+        if end || (listener == Listener::Gone && on_disconnect == OnDisconnect::Abort) {
             return Ok(());
         }
+    }
+}
+
+/// Waits for the next piece of an answer, and says "still here" meanwhile. `None`: the client has gone, and the answer is
+/// not to be finished.
+async fn next_piece(
+    session: &mut Session,
+    answer: &mut Answer,
+    listener: &mut Listener,
+    on_disconnect: OnDisconnect,
+    heartbeat: Option<Duration>,
+) -> Option<Result<Option<Bytes>>> {
+    let mut next = pin!(answer.next());
+    loop {
+        let wait = async {
+            tokio::select! {
+                biased;
+                piece = &mut next => Some(piece),
+                () = silence(heartbeat) => None,
+            }
+        };
+        match while_there(session, wait, listener, on_disconnect).await? {
+            Some(piece) => return Some(piece),
+            None => *listener = write(session, Bytes::from_static(HEARTBEAT), false, *listener).await,
+        }
+    }
+}
+
+/// Writes to the client, if it is there.
+async fn write(session: &mut Session, piece: Bytes, end: bool, listener: Listener) -> Listener {
+    if listener == Listener::There && session.as_downstream_mut().write_response_body(piece, end).await.is_ok() {
+        Listener::There
+    } else {
+        Listener::Gone
     }
 }
 

@@ -259,7 +259,6 @@ fn warnings_are_given_where_something_has_no_effect() {
         (
             "images: { heartbeat: { sse: 5s, json: 5s } }",
             vec![
-                format!("5:31: picgate.images.heartbeat.sse: {NOT_YET}"),
                 format!("5:41: picgate.images.heartbeat.json: {NOT_YET}"),
             ],
         ),
