@@ -104,6 +104,8 @@ impl BackgroundService for Drain {
         log::info!("stopping: requests in flight are answered, new ones are not taken");
         tokio::time::sleep(SETTLE).await;
         self.gateway.in_flight().none().await;
+        // HTTP/2 frames of the last answers may still be on their way from our queues to the sockets.
+        tokio::time::sleep(SETTLE).await;
         log::info!("stopped");
         self.pid_file.remove();
         std::process::exit(0);

@@ -7,7 +7,7 @@ use super::keeper::Keeper;
 use crate::{
     error::{Code, Error, Result},
     rewrite::{Event, answer::AnswerRewriter, stream::StreamRewriter},
-    upstream::{Body, BodyReader, Incoming, headers},
+    upstream::{Body, BodyReader, Failure, Incoming, headers},
 };
 
 /// A rewritten answer up to this size is held until every picture in it is safe, and then sent with its exact length.
@@ -154,6 +154,12 @@ impl Rewriting {
         let events = match bounded(&mut self.incoming, &mut self.left).await? {
             Some(piece) => self.rewriter.push(&piece),
             None => {
+                // Without a framing, only the text itself can tell that the connection ended too soon.
+                if matches!(&self.rewriter, Rewriter::Json(rewriter) if rewriter.is_incomplete())
+                    && !self.incoming.is_framed()
+                {
+                    return Err(Failure::Broken.into());
+                }
                 self.ended = true;
                 self.rewriter.finish()
             }

@@ -1,6 +1,9 @@
 //! Picture references in a request → bytes.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -82,7 +85,8 @@ pub(super) async fn inline(
     for reference in &wanted {
         first.entry(&reference.url).or_insert(reference);
     }
-    let fetches: Vec<_> = first.into_values().map(|reference| get(core, settings, reference)).collect();
+    let budget = Budget(AtomicU64::new(settings.config.limits.request_body));
+    let fetches: Vec<_> = first.into_values().map(|reference| get(core, settings, reference, &budget)).collect();
     let mut fetches = stream::iter(fetches).buffer_unordered(AT_ONCE);
     let mut found: HashMap<&str, Found> = HashMap::new();
     while let Some(result) = fetches.next().await {
@@ -92,11 +96,32 @@ pub(super) async fn inline(
     Ok(wanted.into_iter().filter_map(|reference| Some(put(reference, found.get(reference.url.as_str())?))).collect())
 }
 
-async fn get<'a>(core: &Core, settings: &Settings, reference: &'a Reference) -> Result<(&'a str, Found)> {
+/// Bytes that may still be fetched for one request.
+#[derive(Debug)]
+struct Budget(AtomicU64);
+
+impl Budget {
+    fn spend(&self, bytes: usize) -> Result<()> {
+        let spent = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes as u64));
+        spent.map(drop).map_err(|_| {
+            Error::new(
+                Code::ImageTooLarge,
+                "The images that this request names are too large together for this gateway.",
+            )
+        })
+    }
+}
+
+async fn get<'a>(
+    core: &Core,
+    settings: &Settings,
+    reference: &'a Reference,
+    budget: &Budget,
+) -> Result<(&'a str, Found)> {
     let url = reference.url.as_str();
     let found = match named(&settings.config.public, url) {
         Named::Ours(id) => own(core, id).await,
-        _ => fetched(core, settings, url).await,
+        _ => fetched(core, settings, url, budget).await,
     };
     Ok((url, found.map_err(|error| error.param(reference.path.clone()))?))
 }
@@ -111,11 +136,13 @@ async fn own(core: &Core, id: Option<PictureId>) -> Result<Found> {
 }
 
 /// A picture of another host's, spooled.
-async fn fetched(core: &Core, settings: &Settings, url: &str) -> Result<Found> {
+async fn fetched(core: &Core, settings: &Settings, url: &str, budget: &Budget) -> Result<Found> {
     let fetch = async {
+        core.store.check_room().await?;
         let mut answer = settings.fetcher.open(url).await?;
         let mut spool = core.store.spool();
         while let Some(piece) = answer.chunk().await? {
+            budget.spend(piece.len())?;
             spool.write(&piece).await?;
         }
         Ok::<_, Error>(Found { format: answer.format(), source: Source::Spool(spool.freeze().await?), parent: None })

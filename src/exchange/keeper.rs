@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use tokio::task::JoinHandle;
+use tokio::{sync::Semaphore, task::JoinHandle};
 
 use crate::{
     core::{Core, Settings},
@@ -26,7 +26,15 @@ pub(super) struct Keeper {
     /// Pictures under way, by their numbers in events.
     pictures: HashMap<u32, Incomplete>,
     commits: Vec<JoinHandle<Result<Stored, StoreError>>>,
+    /// Fetches of one answer that may run at once, and how many more there may be.
+    fetching: Arc<Semaphore>,
+    fetches_left: usize,
 }
+
+/// How many pictures named in one answer are fetched at once.
+const FETCHES_AT_ONCE: usize = 4;
+/// How many are fetched at all; further ones stay where they are.
+const MOST_FETCHES: usize = 128;
 
 /// Something that goes out, now or later.
 #[derive(Debug)]
@@ -49,7 +57,17 @@ struct Incomplete {
 
 impl Keeper {
     pub(super) fn new(core: Arc<Core>, settings: Arc<Settings>, generation: Generation) -> Self {
-        Self { core, settings, generation, out: Vec::new(), pending: 0, pictures: HashMap::new(), commits: Vec::new() }
+        Self {
+            fetching: Arc::new(Semaphore::new(FETCHES_AT_ONCE)),
+            fetches_left: MOST_FETCHES,
+            core,
+            settings,
+            generation,
+            out: Vec::new(),
+            pending: 0,
+            pictures: HashMap::new(),
+            commits: Vec::new(),
+        }
     }
 
     /// Bytes waiting to go out.
@@ -270,8 +288,12 @@ impl Keeper {
     }
 
     fn link(&mut self, slot: Slot, url: String) {
+        let Some(left) = self.fetches_left.checked_sub(1) else { return self.text(slot.original) };
+        self.fetches_left = left;
         let (core, settings) = (Arc::clone(&self.core), Arc::clone(&self.settings));
+        let fetching = Arc::clone(&self.fetching);
         let fetch = tokio::spawn(async move {
+            let _turn = fetching.acquire_owned().await;
             let mut answer = settings.fetcher.open(&url).await?;
             let mut writer = core.store.writer();
             while let Some(piece) = answer.chunk().await? {

@@ -47,7 +47,7 @@ impl Plan {
         };
         let images =
             plan.images().ok_or_else(|| Error::new(Code::Internal, "The model is not configured any more."))?;
-        let asked = found.response_format.as_ref().map(|field| field.value.as_str());
+        let asked = found.response_format.as_ref().map(|field| field.value.as_str()).filter(|asked| !asked.is_empty());
         let rules = answer_rules(route, asked, client, images);
         Ok(Self { rules, ..plan })
     }

@@ -77,35 +77,39 @@ async fn run(core: Arc<Core>, settings: Arc<Settings>, request: Request, plan: P
     let inlined = inline(&core, &settings, request.route, &request.received.findings.references).await?;
     let headers = headers::for_upstream(&request.headers, &request.request_id);
 
-    let mut destinations = plan.destinations().peekable();
-    let mut last = Error::new(Code::UpstreamUnreachable, "No upstream is configured for this model.");
-    while let Some(to) = destinations.next() {
-        let is_last = destinations.peek().is_none();
+    let mut failed: Option<Error> = None;
+    // The best there is so far: an upstream that says when to come back.
+    let mut refused = None;
+    for to in plan.destinations() {
         match send(&core, &settings, &request, &inlined, &headers, &to).await {
-            Ok(answer) if !is_last && retry::after_status(answer.status) => {
-                log::warn!(
-                    "{}: upstream {} answered {}, trying the next",
-                    request.request_id,
-                    to.upstream.name,
-                    answer.status
-                );
+            Ok(answer) if retry::after_status(answer.status) => {
+                log::warn!("{}: upstream {} answered {}", request.request_id, to.upstream.name, answer.status);
+                refused = Some((answer, to));
             }
             Ok(answer) => {
-                let keeper =
-                    Keeper::new(Arc::clone(&core), Arc::clone(&settings), generation(&request, &plan, &to, &inlined));
+                let generation = generation(&request, &plan, &to, &inlined);
+                let keeper = Keeper::new(Arc::clone(&core), Arc::clone(&settings), generation);
                 return receive(answer, &to, &plan, &settings, keeper).await;
             }
             Err(failure) => {
                 let go_on = retry::after_failure(&failure);
                 log::warn!("{}: upstream {}: {failure}", request.request_id, to.upstream.name);
-                last = failure.into();
+                failed = Some(failure.into());
                 if !go_on {
-                    return Err(last);
+                    break;
                 }
             }
         }
     }
-    Err(last)
+    match (refused, failed) {
+        (Some((answer, to)), failed)
+            if failed.as_ref().is_none_or(|error| error.code() == Code::UpstreamUnreachable) =>
+        {
+            pass(answer, &to, settings.config.limits.response_body).await
+        }
+        (_, Some(error)) => Err(error),
+        _ => Err(Error::new(Code::UpstreamUnreachable, "No upstream is configured for this model.")),
+    }
 }
 
 async fn send(
@@ -154,9 +158,18 @@ async fn receive(
     let rewriter = match kind(&mut incoming).await? {
         Kind::Json => Rewriter::Json(Box::new(AnswerRewriter::new(plan.rules))),
         Kind::Events => Rewriter::Events(Box::new(StreamRewriter::new(plan.rules))),
-        Kind::Other => return Ok(Answer::passing(incoming, name, limit)),
+        Kind::Other => return pass(incoming, to, limit).await,
     };
     Answer::rewriting(incoming, name, limit, rewriter, keeper).await
+}
+
+/// Passes an answer on as it came, but for our own key: some upstreams quote it in their error messages.
+async fn pass(mut incoming: Incoming, to: &Destination<'_>, limit: u64) -> Result<Answer> {
+    if let Some(key) = to.upstream.api_key.as_ref().filter(|_| incoming.status.is_client_error()) {
+        incoming.peek().await?;
+        incoming.scrub(key);
+    }
+    Ok(Answer::passing(incoming, &to.upstream.name, limit))
 }
 
 /// What an answer's body is.

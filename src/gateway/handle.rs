@@ -1,6 +1,6 @@
 //! One request through the gateway.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use pingora_core::Result as PingoraResult;
@@ -49,6 +49,10 @@ impl Gateway {
             Route::Picture => self.picture(session, ctx).await?,
             Route::Admin => self.admin(session, ctx).await?,
             Route::Other => return Ok(Handled::NotOurs),
+            Route::OddPath => {
+                let error = Error::new(Code::InvalidRequest, "The path of this request is not in its plain form.");
+                respond::error(session, ctx, &error).await?;
+            }
             Route::Models | Route::Model | Route::Exchange(_) | Route::WrongMethod | Route::Pass => {
                 let settings = self.core.settings();
                 match settings.keys.check(&session.req_header().headers) {
@@ -175,7 +179,16 @@ fn pass(session: &Session, settings: &Settings) -> Result<(String, Pass)> {
     let uri = &session.req_header().uri;
     let path = uri.path().strip_prefix("/v1").unwrap_or_default();
     let url = target_url(&upstream.base_url, path, uri.query());
-    Ok((upstream.name.clone(), Pass { url, api_key: upstream.api_key.clone() }))
+    Ok((
+        upstream.name.clone(),
+        Pass {
+            url,
+            api_key: upstream.api_key.clone(),
+            upgrade: session.is_upgrade_req(),
+            addresses: VecDeque::new(),
+            is_error: false,
+        },
+    ))
 }
 
 /// `%2F` and the like in a model's name.

@@ -20,7 +20,7 @@ mod respond;
 mod route;
 pub mod server;
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Instant};
 
 use http::StatusCode;
 use url::Url;
@@ -69,6 +69,12 @@ pub struct Ctx {
 struct Pass {
     url: Url,
     api_key: Option<crate::config::Secret>,
+    /// It asks for another protocol (WebSocket).
+    upgrade: bool,
+    /// The upstream's addresses that have not failed; looked up when first needed.
+    addresses: VecDeque<SocketAddr>,
+    /// The upstream has answered with an error of the client's making.
+    is_error: bool,
 }
 
 impl Gateway {

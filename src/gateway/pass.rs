@@ -1,13 +1,16 @@
 //! What Pingora's filter chain needs to know of a request that passes through.
 
+use bytes::Bytes;
 use http::{HeaderValue, Uri, header};
-use pingora_core::{Error as PingoraError, ErrorSource, ErrorType, Result as PingoraResult, upstreams::peer::HttpPeer};
+use pingora_core::{
+    Error as PingoraError, ErrorSource, ErrorType, Result as PingoraResult, listeners::ALPN, upstreams::peer::HttpPeer,
+};
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::{Ctx, Gateway, Pass, respond::REQUEST_ID};
 use crate::{
     error::{Code, Error},
-    upstream::{authority, bearer, headers, peer},
+    upstream::{authority, bearer, headers, peer, scrubbed},
 };
 
 /// Set on an error that stands for an upstream's 401.
@@ -23,14 +26,31 @@ impl Gateway {
     ///
     /// # Errors
     /// When [`handle`](Self::handle) did not say [`Pass`](super::Handled::Pass), or the host has no address.
-    pub async fn pass_peer(&self, ctx: &Ctx) -> PingoraResult<Box<HttpPeer>> {
+    pub async fn pass_peer(&self, ctx: &mut Ctx) -> PingoraResult<Box<HttpPeer>> {
         let pass = passing(ctx)?;
-        let addresses = self.core.transport.addresses(&pass.url).await;
-        let address = addresses.ok().and_then(|addresses| addresses.first().copied());
-        let address = address.ok_or_else(|| PingoraError::new_up(UNKNOWN_HOST))?;
-        let mut peer = peer(&pass.url, address);
+        if pass.addresses.is_empty() {
+            let addresses = self.core.transport.addresses(&pass.url).await;
+            pass.addresses = addresses.map_err(|_| PingoraError::new_up(UNKNOWN_HOST))?.into();
+        }
+        let address = pass.addresses.front().ok_or_else(|| PingoraError::new_up(UNKNOWN_HOST))?;
+        let mut peer = peer(&pass.url, *address);
+        if pass.upgrade {
+            // HTTP/2 has no `Upgrade`; and a connection for it must not come out of the pool of those that speak it.
+            peer.options.alpn = ALPN::H1;
+            peer.group_key = 1;
+        }
         peer.options.read_timeout = Some(self.core.settings().config.limits.upstream_timeout);
         Ok(Box::new(peer))
+    }
+
+    /// After a failed connection: whether there is another address to try.
+    pub fn pass_next_address(&self, ctx: &mut Ctx) -> bool {
+        let Some(pass) = &mut ctx.pass else { return false };
+        pass.addresses.pop_front();
+        if pass.addresses.is_empty() {
+            self.core.transport.forget(&pass.url);
+        }
+        !pass.addresses.is_empty()
     }
 
     /// Turns the client's header into ours: target, host and key.
@@ -38,7 +58,7 @@ impl Gateway {
     /// # Errors
     /// When the header cannot be made.
     pub fn pass_request(&self, header: &mut RequestHeader, ctx: &Ctx) -> PingoraResult<()> {
-        let pass = passing(ctx)?;
+        let pass = ctx.pass.as_ref().ok_or_else(not_passing)?;
         let mut target = pass.url.path().to_owned();
         if let Some(query) = pass.url.query() {
             target = format!("{target}?{query}");
@@ -60,10 +80,11 @@ impl Gateway {
     ///
     /// # Errors
     /// When the upstream refused our key: that is not the client's fault, and not its business.
-    pub fn pass_response(&self, header: &mut ResponseHeader, ctx: &Ctx) -> PingoraResult<()> {
+    pub fn pass_response(&self, header: &mut ResponseHeader, ctx: &mut Ctx) -> PingoraResult<()> {
         if header.status == http::StatusCode::UNAUTHORIZED {
             return Err(PingoraError::new_up(UPSTREAM_AUTH));
         }
+        passing(ctx)?.is_error = header.status.is_client_error();
         for name in REMOVED {
             header.remove_header(name);
         }
@@ -78,8 +99,22 @@ impl Gateway {
     }
 }
 
-fn passing(ctx: &Ctx) -> PingoraResult<&Pass> {
-    ctx.pass.as_ref().ok_or_else(|| PingoraError::explain(ErrorType::InternalError, "the request does not pass"))
+impl Gateway {
+    /// Makes our key unreadable in an upstream's error message.
+    pub fn pass_body(&self, body: &mut Option<Bytes>, ctx: &Ctx) {
+        let error = ctx.pass.as_ref().filter(|pass| pass.is_error);
+        if let Some(key) = error.and_then(|pass| pass.api_key.as_ref()) {
+            *body = body.take().map(|piece| scrubbed(piece, key));
+        }
+    }
+}
+
+fn passing(ctx: &mut Ctx) -> PingoraResult<&mut Pass> {
+    ctx.pass.as_mut().ok_or_else(not_passing)
+}
+
+fn not_passing() -> Box<PingoraError> {
+    PingoraError::explain(ErrorType::InternalError, "the request does not pass")
 }
 
 /// What to tell the client of a failure in the filter chain. `None`: there is nobody to tell.

@@ -1,7 +1,5 @@
 //! `/images/*`.
 
-use std::time::Duration;
-
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use pingora_core::Result as PingoraResult;
 use pingora_proxy::Session;
@@ -12,9 +10,6 @@ use crate::{
     images::{self, path},
     store::Picture,
 };
-
-/// A reader that takes nothing for so long has gone.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Gateway {
     pub(super) async fn picture(&self, session: &mut Session, ctx: &mut Ctx) -> PingoraResult<()> {
@@ -50,7 +45,6 @@ impl Gateway {
         self.core.metrics.picture_bytes_served.inc_by(range.end - range.start);
 
         respond::head(session, ctx, answer.status, answer.headers, Some(range.end - range.start), false).await?;
-        session.as_downstream_mut().set_write_timeout(Some(WRITE_TIMEOUT));
         let mut at = range.start;
         while at < range.end {
             match picture.read(at..range.end).await {

@@ -1,6 +1,9 @@
 //! Pingora's phases, each a call of a line or two.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
+use bytes::Bytes;
 use pingora_core::{Error as PingoraError, Result as PingoraResult, upstreams::peer::HttpPeer};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
@@ -51,6 +54,17 @@ impl ProxyHttp for Gateway {
         self.pass_response(upstream_response, ctx)
     }
 
+    fn upstream_response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        ctx: &mut Ctx,
+    ) -> PingoraResult<Option<Duration>> {
+        self.pass_body(body, ctx);
+        Ok(None)
+    }
+
     async fn fail_to_proxy(&self, session: &mut Session, e: &PingoraError, ctx: &mut Ctx) -> FailToProxy {
         let error = pass::failure(e).filter(|_| session.response_written().is_none());
         if let Some(error) = &error
@@ -60,6 +74,23 @@ impl ProxyHttp for Gateway {
         }
         let error_code = error.map_or(0, |error| error.status().as_u16());
         FailToProxy { error_code, can_reuse_downstream: false }
+    }
+
+    /// What Pingora's own log lines say of a request. Never the query: it may hold a secret.
+    fn request_summary(&self, session: &Session, ctx: &Ctx) -> String {
+        let header = session.req_header();
+        format!("{} {} {}", ctx.request_id, header.method, header.uri.path())
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut Ctx,
+        mut e: Box<PingoraError>,
+    ) -> Box<PingoraError> {
+        e.set_retry(self.pass_next_address(ctx));
+        e
     }
 
     async fn logging(&self, session: &mut Session, _e: Option<&PingoraError>, ctx: &mut Ctx) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 use pingora_core::Result as PingoraResult;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
@@ -18,6 +18,8 @@ const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 /// that is still sending would often see a reset instead of the answer.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 16 * 1024 * 1024;
+/// A client that takes nothing of its answer for so long has gone.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Sends a header with our request id in it. `len`: the exact length of the body; `None`: chunked.
 pub(super) async fn head(
@@ -29,15 +31,22 @@ pub(super) async fn head(
     end: bool,
 ) -> PingoraResult<()> {
     ctx.status = Some(status);
+    session.as_downstream_mut().set_write_timeout(Some(WRITE_TIMEOUT));
+    // RFC 9110, section 8.6, and RFC 9112, section 6.3: these have no body and no framing.
+    let bare = status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let end = end || bare;
     let mut response = ResponseHeader::build(status, Some(headers.len() + 3))?;
     for (name, value) in &headers {
         response.append_header(name.clone(), value.clone())?;
     }
     response.insert_header(REQUEST_ID, &ctx.request_id)?;
     match len {
-        Some(len) => response.insert_header(header::CONTENT_LENGTH, len.to_string())?,
-        None if !end && !session.is_http2() => response.insert_header(header::TRANSFER_ENCODING, "chunked")?,
-        None => {}
+        Some(len) if !bare => response.insert_header(header::CONTENT_LENGTH, len.to_string())?,
+        // An HTTP/1.0 client is told the end by the connection's.
+        None if !end && session.req_header().version == Version::HTTP_11 => {
+            response.insert_header(header::TRANSFER_ENCODING, "chunked")?;
+        }
+        _ => {}
     }
     session.as_downstream_mut().write_response_header(Box::new(response)).await?;
     if end {
@@ -81,11 +90,9 @@ pub(super) async fn text(
 
 /// Sends an error, after taking in what is left of a body that is on its way.
 pub(super) async fn error(session: &mut Session, ctx: &mut Ctx, error: &Error) -> PingoraResult<()> {
-    if error.status().is_server_error() {
-        log::error!("{}: {error}", ctx.request_id);
-    } else {
-        log::info!("{}: {error}", ctx.request_id);
-    }
+    // The message may quote the client: no line of the log is of its making.
+    let level = if error.status().is_server_error() { log::Level::Error } else { log::Level::Info };
+    log::log!(level, "{}: {}", ctx.request_id, error.to_string().escape_debug());
     let mut headers = HeaderMap::from_iter([
         (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),

@@ -25,12 +25,19 @@ pub(super) enum Route {
     WrongMethod,
     /// Everything else under `/v1`.
     Pass,
+    /// A path under `/v1` that another server may read as another path.
+    OddPath,
     /// Not ours.
     Other,
 }
 
 impl Route {
+    /// What a request for this path, as it stands in the request line, is for.
     pub(super) fn of(method: &Method, path: &str) -> Self {
+        if path.starts_with("/v1/") && !is_plain(path) {
+            return Self::OddPath;
+        }
+        let path = if path.len() > 1 { path.trim_end_matches('/') } else { path };
         let reads = matches!(*method, Method::GET | Method::HEAD);
         if let Some(route) = ApiRoute::of(path) {
             return match (route, method) {
@@ -43,7 +50,7 @@ impl Route {
         match path {
             "/healthz" => Self::Health,
             "/readyz" => Self::Ready,
-            "/v1/models" | "/v1/models/" if reads => Self::Models,
+            "/v1/models" if reads => Self::Models,
             "/admin" => Self::Admin,
             _ if path.starts_with("/images/") => Self::Picture,
             _ if path.starts_with("/admin/") => Self::Admin,
@@ -62,9 +69,27 @@ impl Route {
             Self::Models | Self::Model => "models",
             Self::Exchange(route) => route.name(),
             Self::Pass => "pass",
-            Self::WrongMethod | Self::Other => "other",
+            Self::WrongMethod | Self::OddPath | Self::Other => "other",
         }
     }
+}
+
+/// Whether this path means the same to everybody: no dot segments, no empty ones, and no letters, dots, slashes or
+/// backslashes in disguise (RFC 3986, section 6.2.2.2). Else a request could reach, with our key, what lies beside the
+/// upstream's base path, or an intercepted route by another name.
+fn is_plain(path: &str) -> bool {
+    let disguised = |digits: &str| {
+        let code = u8::from_str_radix(digits, 16).unwrap_or(0);
+        code.is_ascii_alphanumeric() || matches!(code, 0 | b'.' | b'_' | b'-' | b'~' | b'\\')
+    };
+    let escapes_are_plain = path.split('%').skip(1).all(|rest| rest.get(..2).is_some_and(|digits| !disguised(digits)));
+    let mut segments = path.split('/').skip(1).peekable();
+    let mut segments_are_plain = true;
+    while let Some(segment) = segments.next() {
+        let is_last = segments.peek().is_none();
+        segments_are_plain &= !matches!(segment, "." | "..") && (is_last || !segment.is_empty());
+    }
+    escapes_are_plain && segments_are_plain && !path.contains('\\')
 }
 
 #[cfg(test)]
@@ -89,6 +114,17 @@ mod tests {
             ("GET", "/", Route::Other),
             ("GET", "/v1", Route::Other),
             ("GET", "/imagesx", Route::Other),
+            ("POST", "/v1/images/generations/", Route::Exchange(ApiRoute::Generations)),
+            ("GET", "/v1/models/org%2Fname", Route::Model),
+            ("POST", "/v1/../../admin/secret", Route::OddPath),
+            ("POST", "/v1/%2e%2e/%2E%2e/admin", Route::OddPath),
+            ("POST", "/v1/x/../images/generations", Route::OddPath),
+            ("POST", "/v1/images/%67enerations", Route::OddPath),
+            ("POST", "/v1//images/generations", Route::OddPath),
+            ("POST", "/v1/images\\generations", Route::OddPath),
+            ("POST", "/v1/files/%5c..", Route::OddPath),
+            ("POST", "/v1/x%", Route::OddPath),
+            ("GET", "/v1/files/a%20b/content", Route::Pass),
         ] {
             assert_eq!(Route::of(&method.parse().unwrap(), path), route, "{method} {path}");
         }

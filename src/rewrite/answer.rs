@@ -27,6 +27,11 @@ impl AnswerRewriter {
         self.events.take()
     }
 
+    /// Whether the answer began as JSON and is not complete. To be asked before it is ended.
+    pub fn is_incomplete(&self) -> bool {
+        self.document.is_incomplete()
+    }
+
     /// Whether the answer turned out not to be valid JSON.
     pub fn is_broken(&self) -> bool {
         self.document.is_broken()
@@ -143,7 +148,33 @@ mod tests {
                 format!(r#"{{"url":"data:image/png;base64,{p}"}}"#),
             ],
         ];
-        for [item, expected @ ..] in rows {
+        let svg = "PHN2Zy8+";
+        let more = [
+            // An empty twin before a link.
+            [
+                r#"{"b64_json":null,"revised_prompt":null,"url":"http://up/a.png"}"#.into(),
+                format!(r#"{{"revised_prompt":null,"url":"{u}"}}"#),
+                format!(r#"{{"revised_prompt":null,"b64_json":"{p}"}}"#),
+                format!(r#"{{"revised_prompt":null,"b64_json":"{p}","url":"{u}"}}"#),
+                format!(r#"{{"b64_json":null,"revised_prompt":null,"url":"{u}"}}"#),
+            ],
+            // No picture in `b64_json`: the link beside it is all there is.
+            [
+                format!(r#"{{"b64_json":"{svg}","url":"https://up/a.png"}}"#),
+                format!(r#"{{"b64_json":"{svg}","url":"{u}"}}"#),
+                format!(r#"{{"b64_json":"{svg}","url":"{u}"}}"#),
+                format!(r#"{{"b64_json":"{svg}","url":"{u}"}}"#),
+                format!(r#"{{"b64_json":"{svg}","url":"{u}"}}"#),
+            ],
+            [
+                format!(r#"{{"url":"https://up/a.png","b64_json":"{svg}"}}"#),
+                format!(r#"{{"url":"https://up/a.png","b64_json":"{svg}"}}"#),
+                format!(r#"{{"url":"https://up/a.png","b64_json":"{svg}"}}"#),
+                format!(r#"{{"url":"https://up/a.png","b64_json":"{svg}"}}"#),
+                format!(r#"{{"url":"{u}","b64_json":"{svg}"}}"#),
+            ],
+        ];
+        for [item, expected @ ..] in rows.into_iter().chain(more) {
             for (form, expected) in forms.into_iter().zip(expected) {
                 let text = format!(r#"{{"created":1, "data":[{item}],"usage":{{}}}}"#);
                 let expected = format!(r#"{{"created":1, "data":[{expected}],"usage":{{}}}}"#);
@@ -249,6 +280,7 @@ mod tests {
                 "dada data:imag data:image/ data:image/png;x".into(),
             ),
             (format!("data:imagedata:image/png;base64,{p}"), format!("data:image{u}")),
+            (format!("data:image/png|data:image/png;base64,{p}"), format!("data:image/png|{u}")),
         ] {
             let text = format!(r#"{{"choices":[{{"message":{{"content":"{content}","refusal":null}}}}]}}"#);
             let expected = format!(r#"{{"choices":[{{"message":{{"content":"{expected}","refusal":null}}}}]}}"#);

@@ -43,6 +43,8 @@ pub struct Candidate {
     picture: u32,
     setting: Setting,
     slot: Slot,
+    /// Copied out when a picture whose characters are passed on begins; else the slot's `original` is.
+    opening: Bytes,
     phase: Phase,
     decoder: Decoder,
     /// Raw characters up to the payload, and of the payload, that have not been told.
@@ -50,12 +52,18 @@ pub struct Candidate {
     payload: Vec<u8>,
     /// Every further [`Event::Data`] carries its raw text.
     spelled_out: bool,
+    given_back: bool,
 }
 
 impl Candidate {
-    /// `slot.passed_on`: the value's characters are copied out as they come, and a picture in them is only kept.
     /// `picture`: what events call it.
     pub fn new(setting: Setting, slot: Slot, picture: u32) -> Self {
+        Self::passing_on(setting, slot, Bytes::new(), picture)
+    }
+
+    /// With `slot.passed_on`, a picture's characters are copied out as they come, behind `opening`, and the picture is
+    /// only kept.
+    pub fn passing_on(setting: Setting, slot: Slot, opening: Bytes, picture: u32) -> Self {
         let tolerance = match setting {
             Setting::Value => Tolerance::WhiteSpaceAndPercent,
             Setting::Text => Tolerance::Percent,
@@ -64,11 +72,13 @@ impl Candidate {
             picture,
             setting,
             slot,
+            opening,
             phase: Phase::Prefix(Vec::new()),
             decoder: Decoder::new(tolerance),
             prefix: Vec::new(),
             payload: Vec::new(),
             spelled_out: false,
+            given_back: false,
         }
     }
 
@@ -78,20 +88,15 @@ impl Candidate {
         let mut at = 0;
         if matches!(self.phase, Phase::Prefix(_)) {
             match self.read_prefix(raw) {
-                Prefix::More => {
-                    self.pass_on(raw, events);
-                    return None;
-                }
+                Prefix::More => return None,
                 Prefix::Complete(taken) => at = taken,
                 Prefix::Refused(taken) => {
                     let read = raw.get(..taken).unwrap_or_default();
-                    self.pass_on(read, events);
                     self.prefix.extend_from_slice(read);
                     self.give_back(events);
                     return Some(taken);
                 }
             }
-            self.pass_on(raw.get(..at).unwrap_or_default(), events);
         }
         let payload = raw.get(at..).unwrap_or_default();
         let pending = self.decoder.pending();
@@ -111,6 +116,11 @@ impl Candidate {
             return Some(at + taken);
         }
         None
+    }
+
+    /// Whether a picture has begun, and has not been given back.
+    pub fn is_picture(&self) -> bool {
+        matches!(self.phase, Phase::Body) && !self.given_back
     }
 
     /// Ends the value in the middle, because the text around it broke.
@@ -156,8 +166,10 @@ impl Candidate {
                 self.phase = Phase::Head(Vec::new());
                 return self.replay(bare).map_or(Prefix::Refused(0), |()| Prefix::Complete(0));
             }
-            let end_of_uri = matches!(character, b'"' | b'\'' | b')' | b'<' | b'>' | b'(') || character <= b' ';
-            if known > LONGEST_PREFIX || (end_of_uri && self.setting == Setting::Text) {
+            // The characters of a media type and its attributes (RFC 2397, RFC 6838 section 4.2).
+            let legal =
+                character.is_ascii_alphanumeric() || b"!#$&^_.+-/;=%,".contains(&character) || known <= scheme.len();
+            if known > LONGEST_PREFIX || (!legal && self.setting == Setting::Text) {
                 return Prefix::Refused(at);
             }
             at += len;
@@ -165,9 +177,7 @@ impl Candidate {
                 if !is_base64_prefix(text, self.setting) {
                     return Prefix::Refused(at);
                 }
-                if !self.slot.passed_on {
-                    self.prefix.extend_from_slice(raw.get(..at).unwrap_or_default());
-                }
+                self.prefix.extend_from_slice(raw.get(..at).unwrap_or_default());
                 self.phase = Phase::Head(Vec::new());
                 return Prefix::Complete(at);
             }
@@ -184,9 +194,7 @@ impl Candidate {
         if let Phase::Head(head) = &mut self.phase {
             head.extend(decoded);
         }
-        if !self.slot.passed_on {
-            self.payload.extend(bare);
-        }
+        self.payload.extend(bare);
         whole.then_some(())
     }
 
@@ -217,9 +225,7 @@ impl Candidate {
             Phase::Prefix(_) => false,
             Phase::Head(head) => {
                 head.extend_from_slice(&decoded);
-                if !self.slot.passed_on {
-                    self.payload.extend_from_slice(text);
-                }
+                self.payload.extend_from_slice(text);
                 match sniff(head) {
                     Sniff::Picture(_) => self.start(events),
                     Sniff::More if head.len() > HOLD => self.start(events),
@@ -245,7 +251,12 @@ impl Candidate {
         let Phase::Head(head) = std::mem::replace(&mut self.phase, Phase::Body) else { return };
         let payload = std::mem::take(&mut self.payload);
         let mut slot = self.slot.clone();
-        if !slot.passed_on {
+        if slot.passed_on {
+            slot.original = Bytes::new();
+            events.copy(&self.opening);
+            events.copy(&self.prefix);
+            events.copy(&payload);
+        } else {
             slot.original = [&slot.original, self.prefix.as_slice()].concat().into();
         }
         events.push(Event::Start { picture: self.picture, slot });
@@ -268,19 +279,21 @@ impl Candidate {
     /// It is no picture: everything held goes out as it came.
     fn give_back(&mut self, events: &mut Events) {
         let begun = matches!(self.phase, Phase::Body);
+        self.given_back = true;
         if begun {
             let spelled_out = self.spelled_out || self.slot.passed_on;
             let tail = if spelled_out { Bytes::new() } else { self.decoder.pending().into() };
             events.push(Event::Release { picture: self.picture, tail });
-        } else if !self.slot.passed_on {
+        } else {
             events.copy(&self.slot.original);
             events.copy(&self.prefix);
             events.copy(&self.payload);
         }
     }
 
+    /// Copies out what belongs to a picture that is passed on.
     fn pass_on(&self, raw: &[u8], events: &mut Events) {
-        if self.slot.passed_on {
+        if self.slot.passed_on && matches!(self.phase, Phase::Body) {
             events.copy(raw);
         }
     }

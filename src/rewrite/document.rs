@@ -144,6 +144,11 @@ impl Document {
         self.broken
     }
 
+    /// Whether it began as JSON and is not complete (yet).
+    pub(super) fn is_incomplete(&self) -> bool {
+        !self.broken && self.lexer.depth() > 0
+    }
+
     fn give_up(&mut self, events: &mut Events) {
         self.broken = true;
         self.state.abandon(events);
@@ -303,6 +308,7 @@ impl State {
             Value::Text(_, scanner) => scanner.push(raw, events),
             Value::Candidate(candidate) => {
                 if let Some(taken) = candidate.push(raw, events) {
+                    self.judge(candidate_is_picture(&self.value));
                     self.value = Value::Plain;
                     self.write(raw.get(taken..).unwrap_or_default(), events);
                 }
@@ -338,7 +344,10 @@ impl State {
                 self.texts.put(field, scanner, events);
             }
             Value::Type(event_type) => self.kind = Kind::of(&event_type),
-            Value::Candidate(mut candidate) => candidate.finish(events),
+            Value::Candidate(mut candidate) => {
+                candidate.finish(events);
+                self.judge(candidate.is_picture());
+            }
             Value::Member => return self.empty_member(events),
             Value::Url { raw, member: true } if raw.is_empty() => return self.empty_member(events),
             Value::Url { raw, member } => {
@@ -348,6 +357,15 @@ impl State {
             }
         }
         self.write(b"\"", events);
+    }
+
+    /// A member of an item turned out to be a picture, or not.
+    fn judge(&mut self, is_picture: bool) {
+        let steps = self.path.steps();
+        if let Some(item) = self.item.as_mut().filter(|item| !is_picture && item.depth == steps.len()) {
+            item.pictured = false;
+            item.occupied |= steps.last() == Some(&Step::Key(Name::B64Json));
+        }
     }
 
     /// `"b64_json":"` with something behind it.
@@ -365,22 +383,22 @@ impl State {
                 };
                 Value::Candidate(Candidate::new(Setting::Value, slot, VALUE))
             }
-            Form::Base64 | Form::Both | Form::AsCame => {
-                if let Some(item) = self.member() {
-                    item.pictured = true;
-                }
-                if let Some(item) = &mut self.item {
-                    item.settle(form == Form::AsCame, events);
-                }
+            Form::AsCame => {
                 self.open_member(true, events);
+                self.candidate(Value::Plain, events)
+            }
+            Form::Base64 | Form::Both => {
+                let Some(item) = self.member() else { return };
+                let (opening, original) = item.replace("\"b64_json\"");
                 let url = form == Form::Both;
                 let slot = Slot {
                     lead: if url { text(&[b"\",\"url\":\""]) } else { Default::default() },
                     fill: if url { Fill::Url } else { Fill::Nothing },
-                    original: Default::default(),
+                    original: text(&[&original, b"\""]),
                     passed_on: true,
                 };
-                Value::Candidate(Candidate::new(Setting::Value, slot, VALUE))
+                let opening = text(&[&opening, b"\""]);
+                Value::Candidate(Candidate::passing_on(Setting::Value, slot, opening, VALUE))
             }
         };
     }
@@ -432,7 +450,9 @@ impl State {
             self.write(raw, events);
             return false;
         };
+        let occupied = self.item.as_ref().is_some_and(|item| item.occupied);
         let (key, fill) = match self.rules.form {
+            _ if occupied => ("\"url\"", Fill::Url),
             Form::Url | Form::AsCame => ("\"url\"", Fill::Url),
             Form::Base64 => ("\"b64_json\"", Fill::Base64),
             Form::Both => ("\"b64_json\"", base64_then_url()),
@@ -443,7 +463,7 @@ impl State {
                     item.leave_out();
                     return true;
                 }
-                item.hold_link(fill, url, key, raw, events);
+                item.hold_link(fill, url, key, raw);
                 true
             }
             _ => {
@@ -486,6 +506,10 @@ impl State {
             item.finish(events);
         }
     }
+}
+
+fn candidate_is_picture(value: &Value) -> bool {
+    matches!(value, Value::Candidate(candidate) if candidate.is_picture())
 }
 
 fn url_slot() -> Slot {

@@ -25,6 +25,8 @@ pub(super) struct Item {
     held: Option<Held>,
     /// A member that is a picture has been written.
     pub(super) pictured: bool,
+    /// `b64_json` is there, with something that is no picture.
+    pub(super) occupied: bool,
 }
 
 /// `"key" : `, in two halves.
@@ -48,7 +50,7 @@ struct Held {
 
 impl Item {
     pub(super) fn new(depth: usize) -> Self {
-        Self { depth, gap: Vec::new(), head: None, kept: false, held: None, pictured: false }
+        Self { depth, gap: Vec::new(), head: None, kept: false, held: None, pictured: false, occupied: false }
     }
 
     /// Bytes between members, or of a key.
@@ -102,19 +104,25 @@ impl Item {
     /// The member at hand becomes a slot: gives the text before its value, with another key and as it was. Nothing is
     /// held any more.
     pub(super) fn replace(&mut self, key: &str) -> (Vec<u8>, Vec<u8>) {
-        let head = self.head.take().unwrap_or_default();
-        let gap = std::mem::take(&mut self.gap);
-        let gap_without = self.gap_without(&gap);
-        let (mut lead, mut original) = match self.held.take() {
-            Some(held) => (held.without, [held.raw, held.after, gap].concat()),
-            None => (Vec::new(), gap_without.clone()),
-        };
-        lead.extend(gap_without);
-        lead.extend([key.as_bytes(), &head.colon].concat());
-        original.extend([head.key, head.colon].concat());
+        let (lead, original, _) = self.replaced(key);
         self.kept = true;
         self.pictured = true;
         (lead, original)
+    }
+
+    /// The text before the value at hand, with another key and without what is held; the same as it came; and only what
+    /// stood behind the held member.
+    fn replaced(&mut self, key: &str) -> (Vec<u8>, Vec<u8>, Vec<u8>) {
+        let head = self.head.take().unwrap_or_default();
+        let gap = std::mem::take(&mut self.gap);
+        let gap_without = self.gap_without(&gap);
+        let (without, mut original) = match self.held.take() {
+            Some(held) => (held.without, [held.raw, held.after, gap].concat()),
+            None => (Vec::new(), gap_without.clone()),
+        };
+        let lead = [&without, &gap_without, key.as_bytes(), &head.colon].concat();
+        original.extend([head.key, head.colon].concat());
+        (lead, original, without)
     }
 
     /// The member at hand has this empty value: held, or left out when the item is pictured already.
@@ -125,21 +133,19 @@ impl Item {
         }
         self.settle(true, events);
         let (gap, head) = self.take_member();
-        self.held = Some(Held::new(None, [gap, head.key, head.colon, value.to_vec()].concat()));
+        let raw = [gap, head.key, head.colon, value.to_vec()].concat();
+        self.held = Some(Held { link: None, raw, after: Vec::new(), without: Vec::new() });
     }
 
-    /// The member at hand names a picture by URL: held until it is clear that its bytes are not there too.
+    /// The member at hand names a picture by URL: held until it is clear that its bytes are not there too. An empty
+    /// member held before it is part of the question no more.
     ///
     /// `raw` is its value without the closing quote; `key` is what the key becomes.
-    pub(super) fn hold_link(&mut self, fill: Fill, url: String, key: &str, raw: &[u8], events: &mut Events) {
-        self.settle(true, events);
-        let (gap, head) = self.take_member();
-        let lead = text(&[&gap, key.as_bytes(), &head.colon, b"\""]);
-        let original = [&gap, &head.key, &head.colon, &b"\""[..], raw].concat();
+    pub(super) fn hold_link(&mut self, fill: Fill, url: String, key: &str, raw: &[u8]) {
+        let (lead, original, without) = self.replaced(key);
+        let (lead, original) = (text(&[&lead, b"\""]), [&original, &b"\""[..], raw].concat());
         let slot = Slot { lead, fill, original: original.clone().into(), passed_on: false };
-        let mut held = Held::new(Some((slot, url)), original);
-        held.after.push(b'"');
-        self.held = Some(held);
+        self.held = Some(Held { link: Some((slot, url)), raw: original, after: vec![b'"'], without });
     }
 
     /// Drops the member at hand.
@@ -185,14 +191,6 @@ impl Item {
     fn gap_without(&self, gap: &[u8]) -> Vec<u8> {
         let comma = gap.contains(&b',');
         if comma && !self.kept { Vec::new() } else { gap.to_vec() }
-    }
-}
-
-// === impl Held ===
-
-impl Held {
-    fn new(link: Option<(Slot, String)>, raw: Vec<u8>) -> Self {
-        Self { link, raw, after: Vec::new(), without: Vec::new() }
     }
 }
 

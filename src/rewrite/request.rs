@@ -3,13 +3,13 @@
 //! Nothing is changed here. [`RequestScanner`] reads the body once, as it arrives, and reports spans; the outgoing body
 //! is then made of slices of the client's own bytes with other bytes between them.
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 use super::json::{
     Container, Invalid, Lexer, Name,
     Name::{
         Content, Image, ImageUrl, Images, Input, InputImageMask, InputReferences, Mask, Messages, Model, N, Output,
-        Prompt, ReferenceImages, ResponseFormat, Result as CallResult, Stream, Text, Tools, Url, Variables,
+        Prompt, ReferenceImages, ResponseFormat, Result as CallResult, Role, Stream, Text, Tools, Url, Variables,
     },
     Path,
     Step::{self, Index, Key},
@@ -111,6 +111,9 @@ struct State {
     error: Option<ScanError>,
     /// The string at hand: what for, where it began, its raw text.
     string: Option<(Use, u64, Vec<u8>)>,
+    /// The last text, and whether it is a user's (who need not be named).
+    prompt: Option<String>,
+    is_users: bool,
     /// The top-level member at hand.
     member: Member,
     /// A removable member is complete, but not yet the comma behind it.
@@ -122,6 +125,7 @@ struct State {
 enum Use {
     Field(Name),
     Prompt,
+    Role,
     Reference(ReferenceForm),
 }
 
@@ -141,6 +145,8 @@ impl RequestScanner {
             seen: Vec::new(),
             error: None,
             string: None,
+            prompt: None,
+            is_users: true,
             member: Member::default(),
             open_member: false,
         };
@@ -186,6 +192,9 @@ impl State {
             _ => {}
         }
         self.path.see(token);
+        if matches!(token, Token::End(_)) && self.path.steps().len() <= 2 {
+            self.end_message();
+        }
         match token {
             Token::KeyEnd if top_level => self.refuse_repeated(),
             Token::StringStart => {
@@ -201,8 +210,14 @@ impl State {
             Token::StringEnd => self.string_end(at + 1),
             Token::Scalar(text) => {
                 self.value(Some(token));
-                if self.path.steps() == [Key(Stream)] {
-                    self.found.stream = text == b"true";
+                match self.path.steps() {
+                    [Key(Stream)] => self.found.stream = text == b"true",
+                    // Asks for nothing, but must not reach a model that refuses the field.
+                    [Key(ResponseFormat)] if self.route == Route::Images => {
+                        let end = at + text.len() as u64;
+                        self.field(ResponseFormat, String::new(), at..end);
+                    }
+                    _ => {}
                 }
             }
             _ => {}
@@ -213,6 +228,10 @@ impl State {
     fn value(&mut self, token: Option<Token<'_>>) {
         let (field, expected, fits) = match (self.path.steps(), token) {
             ([Key(Model)], token) => ("model", "a string", matches!(token, Some(Token::StringStart))),
+            ([Key(ResponseFormat)], token) if self.route == Route::Images => {
+                let fits = matches!(token, Some(Token::StringStart | Token::Scalar(b"null")));
+                ("response_format", "a string", fits)
+            }
             ([Key(Stream)], token) => {
                 let fits = matches!(token, Some(Token::Scalar(b"true" | b"false" | b"null")));
                 ("stream", "true or false", fits)
@@ -235,24 +254,35 @@ impl State {
     fn string_end(&mut self, end: u64) {
         let Some((what, start, raw)) = self.string.take() else { return };
         let whole = raw.len() <= LONGEST_VALUE;
-        let Some(value) = unescape(&raw) else { return };
+        let Some(value) = unescape_start(&raw) else { return };
         match what {
-            Use::Prompt => self.found.prompt = shortened(&value),
+            Use::Prompt => self.prompt = Some(shortened(&value)),
+            Use::Role => self.is_users = value == "user",
             _ if !whole => {}
-            Use::Field(name) => {
-                let field = Field { value: value.into_owned(), span: start..end, member: self.member.start..end };
-                match name {
-                    Model => self.found.model = Some(field),
-                    _ => self.found.response_format = Some(field),
-                }
-                self.open_member = name == ResponseFormat;
-            }
+            Use::Field(name) => self.field(name, value.into_owned(), start..end),
             Use::Reference(form) if names_a_resource(&value) => {
                 let path = self.path.to_string();
                 self.found.references.push(Reference { path, url: value.into_owned(), span: start..end, form });
             }
             Use::Reference(_) => {}
         }
+    }
+
+    fn field(&mut self, name: Name, value: String, span: Range<u64>) {
+        let field = Field { value, member: self.member.start..span.end, span };
+        match name {
+            Model => self.found.model = Some(field),
+            _ => self.found.response_format = Some(field),
+        }
+        self.open_member = name == ResponseFormat;
+    }
+
+    /// A message, or what else is in a list, ends: the text in it counts if it is a user's.
+    fn end_message(&mut self) {
+        if let Some(prompt) = self.prompt.take().filter(|_| self.is_users) {
+            self.found.prompt = prompt;
+        }
+        self.is_users = true;
     }
 
     /// The top-level member ends: at a comma, or at the end of the object.
@@ -310,6 +340,7 @@ fn images(path: &[Step]) -> Option<Use> {
 
 fn chat(path: &[Step]) -> Option<Use> {
     match path {
+        [Key(Messages), Index(_), Key(Role)] => Some(Use::Role),
         [Key(Messages), Index(_), Key(Content)] => Some(Use::Prompt),
         [Key(Messages), Index(_), Key(Content), Index(_), Key(Text)] => Some(Use::Prompt),
         [Key(Messages), Index(_), Key(Content | Images), Index(_), Key(ImageUrl | Image)] => INLINE,
@@ -320,6 +351,7 @@ fn chat(path: &[Step]) -> Option<Use> {
 
 fn responses(path: &[Step]) -> Option<Use> {
     match path {
+        [Key(Input), Index(_), Key(Role)] => Some(Use::Role),
         [Key(Input)] | [Key(Input), Index(_), Key(Content)] => Some(Use::Prompt),
         [Key(Input), Index(_), Key(Content), Index(_), Key(Text)] => Some(Use::Prompt),
         [Key(Input), Index(_), Key(ImageUrl)] => INLINE,
@@ -339,6 +371,12 @@ fn names_a_resource(value: &str) -> bool {
         let letters = scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
         scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && letters && !scheme.eq_ignore_ascii_case("data")
     })
+}
+
+/// The text of a raw string that may have been cut inside a character or an escape.
+fn unescape_start(raw: &[u8]) -> Option<Cow<'_, str>> {
+    const LONGEST_SEQUENCE: usize = 12; // two escaped surrogates
+    (0..=LONGEST_SEQUENCE.min(raw.len())).find_map(|cut| unescape(raw.get(..raw.len() - cut)?))
 }
 
 /// The text, cut to what is kept of a prompt.
@@ -399,6 +437,41 @@ mod tests {
         assert_eq!((model.value.as_str(), at(text, &model.span).as_str()), ("gpt-4", r#""g\u0070t-4""#));
         assert!(found.stream);
         assert_eq!(found.prompt, "a cat");
+    }
+
+    #[test]
+    fn the_prompt_is_the_users_last_text() {
+        let long = "画".repeat(6000);
+        for (route, text, prompt) in [
+            (Route::Images, format!(r#"{{"prompt":"{long}"}}"#), "画".repeat(8192 / 3)),
+            (Route::Images, format!(r#"{{"prompt":"{}"}}"#, "\\u753b".repeat(6000)), "画".repeat(8190 / 3)),
+            (
+                Route::Chat,
+                r#"{"messages":[{"role":"user","content":"a cat"},{"content":"sure","role":"assistant"}]}"#.into(),
+                "a cat".into(),
+            ),
+            (
+                Route::Chat,
+                r#"{"messages":[{"role":"user","content":[{"type":"text","text":"x"},{"type":"image_url"}]}]}"#.into(),
+                "x".into(),
+            ),
+            (Route::Responses, r#"{"input":"a dog"}"#.into(), "a dog".into()),
+            (
+                Route::Responses,
+                r#"{"input":[{"role":"user","content":[{"text":"a"}]},{"type":"reasoning"}]}"#.into(),
+                "a".into(),
+            ),
+        ] {
+            assert_eq!(scan(route, &text).unwrap().prompt, prompt);
+        }
+    }
+
+    #[test]
+    fn a_null_response_format_can_be_taken_out() {
+        let text = r#"{"model":"m","response_format": null ,"n":1}"#;
+        let field = scan(Route::Images, text).unwrap().response_format.unwrap();
+        assert_eq!(field.value, "");
+        assert_eq!(without(text, &field.member), r#"{"model":"m","n":1}"#);
     }
 
     #[test]
@@ -464,6 +537,7 @@ mod tests {
             (r#"{"stream":true,"stream":false}"#, Repeated("stream")),
             (r#"{"model":1}"#, WrongType { field: "model", expected: "a string" }),
             (r#"{"model":{"a":1}}"#, WrongType { field: "model", expected: "a string" }),
+            (r#"{"response_format":{}}"#, WrongType { field: "response_format", expected: "a string" }),
             (r#"{"stream":"yes"}"#, WrongType { field: "stream", expected: "true or false" }),
         ] {
             assert_eq!(scan(Route::Images, text), Err(error), "{text}");

@@ -15,4 +15,4 @@ mod transport;
 
 pub use body::{Body, BodyReader, Segment, Source};
 pub use transport::{Failure, Incoming, Outgoing, Transport};
-pub(crate) use transport::{authority, bearer, peer};
+pub(crate) use transport::{authority, bearer, peer, scrubbed};

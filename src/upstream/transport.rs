@@ -17,7 +17,7 @@ use pingora_core::{
 use pingora_http::RequestHeader;
 use url::Url;
 
-use super::{Body, BodyReader, resolve::Resolver};
+use super::{Body, resolve::Resolver};
 use crate::{
     config::Secret,
     error::{Code, Error},
@@ -75,6 +75,7 @@ pub struct Incoming {
     sent: bool,
     /// A piece that was looked at.
     peeked: Option<Bytes>,
+    is_h2: bool,
 }
 
 /// Why there is no answer, or not all of it.
@@ -125,7 +126,7 @@ impl Transport {
             session.set_read_timeout(Some(request.timeout));
             session.set_write_timeout(Some(WRITE_TIMEOUT));
             let header = request_header(&request).ok_or(Failure::Broken)?;
-            match exchange(&mut session, header, &mut request.body.reader()).await {
+            match exchange(&mut session, header, request.body).await {
                 Ok(sent) => return Incoming::new(session, peer, Arc::clone(&self.inner), sent),
                 Err((failure, sent)) => {
                     session.shutdown().await;
@@ -137,6 +138,11 @@ impl Transport {
                 }
             }
         }
+    }
+
+    /// Forgets the addresses of a host that could not be connected to.
+    pub(crate) fn forget(&self, url: &Url) {
+        self.inner.resolver.forget(url);
     }
 
     /// The addresses of the URL's host, in the order to try them.
@@ -179,7 +185,8 @@ pub(crate) fn authority(url: &Url) -> String {
 /// How to connect to an upstream at this address.
 pub(crate) fn peer(url: &Url, address: SocketAddr) -> HttpPeer {
     let tls = url.scheme() == "https";
-    let sni = url.domain().unwrap_or_default().to_owned();
+    // An address is a name too: its certificate is checked against it.
+    let sni = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     let mut peer = HttpPeer::new(address, tls, sni);
     let options = &mut peer.options;
     options.connection_timeout = Some(CONNECT_TIMEOUT);
@@ -219,20 +226,36 @@ pub(crate) fn bearer(key: &Secret) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// Sends the request and reads the header of the final answer. Says whether the whole body went out.
-async fn exchange(
-    session: &mut HttpSession,
-    header: Box<RequestHeader>,
-    body: &mut BodyReader,
-) -> Result<bool, (Failure, bool)> {
-    let unsent = |error: Box<pingora_core::Error>| (failure(&error), false);
-    session.write_request_header(header).await.map_err(unsent)?;
-    while let Some(piece) = body.next().await.map_err(|error| (error.into(), false))? {
+/// The same text with stars where this key stood.
+pub(crate) fn scrubbed(piece: Bytes, key: &Secret) -> Bytes {
+    let key = key.expose().as_bytes();
+    if key.is_empty() || memchr::memmem::find(&piece, key).is_none() {
+        return piece;
+    }
+    let mut text = piece.to_vec();
+    for at in memchr::memmem::find_iter(&piece, key) {
+        if let Some(found) = text.get_mut(at..at + key.len()) {
+            found.fill(b'*');
+        }
+    }
+    text.into()
+}
+
+/// Sends the request and reads the header of the final answer. Says, either way, whether the whole request went out.
+async fn exchange(session: &mut HttpSession, header: Box<RequestHeader>, body: &Body) -> Result<bool, (Failure, bool)> {
+    session.write_request_header(header).await.map_err(|error| (failure(&error), false))?;
+    let mut reader = body.reader();
+    let mut left = body.len();
+    while let Some(piece) = reader.next().await.map_err(|error| (error.into(), false))? {
+        let len = piece.len() as u64;
         if let Err(error) = session.write_request_body(piece, false).await {
             // It may have answered before it stopped reading.
-            session.set_read_timeout(Some(EARLY_ANSWER));
-            let early = session.read_response_header().await;
-            return early.map(|()| false).map_err(|_| unsent(error));
+            let early = tokio::time::timeout(EARLY_ANSWER, final_header(session)).await;
+            return if matches!(early, Ok(Ok(()))) { Ok(false) } else { Err((failure(&error), false)) };
+        }
+        left = left.saturating_sub(len);
+        if left == 0 {
+            break;
         }
         // An answer before the end of the body: no need to send the rest.
         let early = tokio::select! {
@@ -241,17 +264,24 @@ async fn exchange(
             () = std::future::ready(()) => None,
         };
         if let Some(header) = early {
-            header.map_err(unsent)?;
+            header.map_err(|error| (failure(&error), false))?;
             if is_final(session) {
                 return Ok(false);
             }
         }
     }
-    session.finish_request_body().await.map_err(unsent)?;
+    // From here on the upstream may have done its work.
+    session.finish_request_body().await.map_err(|error| (failure(&error), true))?;
+    final_header(session).await.map_err(|error| (failure(&error), true))?;
+    Ok(true)
+}
+
+/// Reads up to the header of the answer itself, past a 100 or 103 before it.
+async fn final_header(session: &mut HttpSession) -> pingora_core::Result<()> {
     loop {
-        session.read_response_header().await.map_err(|error| (failure(&error), true))?;
+        session.read_response_header().await?;
         if is_final(session) {
-            return Ok(true);
+            return Ok(());
         }
     }
 }
@@ -274,10 +304,11 @@ impl Incoming {
     fn new(mut session: HttpSession, peer: HttpPeer, transport: Arc<Inner>, sent: bool) -> Result<Self, Failure> {
         let header = session.response_header().ok_or(Failure::Broken)?;
         let (status, headers) = (header.status, header.headers.clone());
+        let is_h2 = session.as_http2().is_some();
         if let HttpSession::H1(h1) = &mut session {
             h1.respect_keepalive();
         }
-        Ok(Self { status, headers, session: Some(session), peer, transport, sent, peeked: None })
+        Ok(Self { status, headers, session: Some(session), peer, transport, sent, peeked: None, is_h2 })
     }
 
     /// A header's value as text.
@@ -294,6 +325,17 @@ impl Incoming {
             self.peeked = self.chunk().await?;
         }
         Ok(self.peeked.as_deref().unwrap_or_default())
+    }
+
+    /// Makes our key unreadable in the piece that was peeked at.
+    pub(crate) fn scrub(&mut self, key: &Secret) {
+        self.peeked = self.peeked.take().map(|piece| scrubbed(piece, key));
+    }
+
+    /// Whether the end of the body is told by its framing, not by the connection's.
+    pub(crate) fn is_framed(&self) -> bool {
+        let chunked = self.headers.contains_key(header::TRANSFER_ENCODING);
+        self.is_h2 || chunked || self.headers.contains_key(header::CONTENT_LENGTH)
     }
 
     /// The next piece of the body, at most 64 KiB; `None` at its end.

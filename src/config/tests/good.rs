@@ -258,9 +258,7 @@ fn warnings_are_given_where_something_has_no_effect() {
         ("images: { heartbeat: { sse: 15s } }", vec![]),
         (
             "images: { heartbeat: { sse: 5s, json: 5s } }",
-            vec![
-                format!("5:41: picgate.images.heartbeat.json: {NOT_YET}"),
-            ],
+            vec![format!("5:41: picgate.images.heartbeat.json: {NOT_YET}")],
         ),
         (
             "models: [ { name: a, targets: [ { upstream: openai } ], images: { max_input_pixels: 9 } } ]",

@@ -57,6 +57,7 @@ names! {
     Response = "response",
     ResponseFormat = "response_format",
     Result = "result",
+    Role = "role",
     Source = "source",
     Stream = "stream",
     Text = "text",
