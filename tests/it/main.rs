@@ -1,4 +1,5 @@
 //! The gateway as its users meet it: real sockets, real files, the demo upstream behind it.
+#![allow(unreachable_pub, reason = "a binary has no outside; `pub` tells what a file offers to the others")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,3 +11,6 @@
 mod harness;
 
 mod answers;
+mod multipart;
+mod policies;
+mod requests;

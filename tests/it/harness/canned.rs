@@ -16,7 +16,8 @@ pub struct Canned {
 impl Canned {
     pub async fn new(content_type: &'static str, body: impl Into<Bytes>) -> Self {
         let body = body.into();
-        let answer = move || async move { ([(header::CONTENT_TYPE, content_type)], body).into_response() };
+        // The request is read first: an answer before its end may be lost when the connection closes.
+        let answer = move |_: Bytes| async move { ([(header::CONTENT_TYPE, content_type)], body).into_response() };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let app = Router::new().fallback(answer);
