@@ -97,7 +97,8 @@ async fn chat_pictures_of_other_formats_get_urls_of_their_type() {
 async fn several_choices_each_keep_their_picture() {
     let house = House::new().await;
     let messages = json!([{ "role": "user", "content": format!("draw foxes {SMALL} unique:yes") }]);
-    let answer = house.post("/v1/chat/completions", json!({ "model": "demo-chat", "n": 3, "messages": messages })).await;
+    let answer =
+        house.post("/v1/chat/completions", json!({ "model": "demo-chat", "n": 3, "messages": messages })).await;
     let mut ids: Vec<_> = pictures(&house, &answer.text()).await.iter().map(|bytes| PictureId::of(bytes)).collect();
     ids.dedup();
     assert_eq!(ids.len(), 3);
@@ -318,7 +319,8 @@ async fn a_streamed_chat_arrives_as_the_upstream_wrote_it() {
     let answer = house.post("/v1/chat/completions", body).await;
     let words = |answer: &Answer| {
         let text = answer.text();
-        let events = text.split("\n\n").filter_map(|event| serde_json::from_str::<Value>(event.strip_prefix("data: ")?).ok());
+        let events =
+            text.split("\n\n").filter_map(|event| serde_json::from_str::<Value>(event.strip_prefix("data: ")?).ok());
         events.map(|event| event["choices"].clone()).collect::<Vec<_>>()
     };
     assert!(words(&answer).len() > 300);

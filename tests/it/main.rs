@@ -11,6 +11,7 @@
 mod harness;
 
 mod answers;
+mod bodies;
 mod multipart;
 mod policies;
 mod requests;

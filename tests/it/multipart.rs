@@ -14,12 +14,16 @@ struct Form(Vec<u8>);
 
 impl Form {
     fn text(mut self, name: &str, value: &str) -> Self {
-        self.0.extend(format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n").bytes());
+        self.0.extend(
+            format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n").bytes(),
+        );
         self
     }
 
     fn file(self, name: &str, bytes: &[u8]) -> Self {
-        let head = format!("Content-Disposition: form-data; name=\"{name}\"; filename=\"a.png\"\r\nContent-Type: application/octet-stream");
+        let head = format!(
+            "Content-Disposition: form-data; name=\"{name}\"; filename=\"a.png\"\r\nContent-Type: application/octet-stream"
+        );
         self.part(&head, bytes)
     }
 
@@ -222,7 +226,9 @@ async fn a_url_of_ours_in_a_text_part_becomes_a_file() {
         .text("prompt", "a hat size:64x64")
         .text("note", &own);
     let file = |name: &str, extension: &str, kind: &str| {
-        format!("Content-Disposition: form-data; name=\"{name}\"; filename=\"image.{extension}\"\r\nContent-Type: {kind}")
+        format!(
+            "Content-Disposition: form-data; name=\"{name}\"; filename=\"image.{extension}\"\r\nContent-Type: {kind}"
+        )
     };
     let expected = Form::default()
         .text("model", "demo-image")
@@ -263,7 +269,9 @@ async fn broken_forms_are_refused_before_anybody_pays() {
         good[..60].to_vec(),
         format!("--{BOUNDARY}\r\nContent-Type: x/y\r\n\r\nx\r\n--{BOUNDARY}--\r\n").into_bytes(),
     ];
-    cases.push(Form::default().text("model", "\u{fffd}").end().iter().map(|b| if *b == 0xef { 0xff } else { *b }).collect());
+    cases.push(
+        Form::default().text("model", "\u{fffd}").end().iter().map(|b| if *b == 0xef { 0xff } else { *b }).collect(),
+    );
     for body in cases {
         let text = String::from_utf8_lossy(&body).into_owned();
         let answer = send(&house, "/v1/images/edits", BOUNDARY, body).await;

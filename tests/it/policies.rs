@@ -112,7 +112,8 @@ async fn the_models_policy_is_for_keys_without_one() {
     assert_all(&house, key, "as_asked-image", [(None, Base64, Url), (URL, Url, Url), (B64, Base64, Base64)]).await;
 
     assert_all(&house, "key-with-url", "both-image", [(None, Url, Url), (URL, Url, Url), (B64, Base64, Base64)]).await;
-    assert_all(&house, "key-forced-both", "url-image", [(None, Both, Both), (URL, Both, Both), (B64, Both, Both)]).await;
+    assert_all(&house, "key-forced-both", "url-image", [(None, Both, Both), (URL, Both, Both), (B64, Both, Both)])
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -137,9 +138,13 @@ async fn a_gpt_image_model_never_sees_response_format() {
 #[tokio::test(flavor = "multi_thread")]
 async fn response_format_reaches_a_model_that_takes_it() {
     let house = house().await;
-    generate(&house, "key-forced-b64_json", json!({ "model": "demo-image", "prompt": PROMPT, "response_format": "url" }))
-        .await
-        .ok();
+    generate(
+        &house,
+        "key-forced-b64_json",
+        json!({ "model": "demo-image", "prompt": PROMPT, "response_format": "url" }),
+    )
+    .await
+    .ok();
     assert_eq!(house.demo.received()[0].json().unwrap()["response_format"], "url");
 }
 

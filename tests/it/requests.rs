@@ -64,7 +64,8 @@ async fn chat_pictures_of_every_origin_arrive_inline_and_nothing_else_changes() 
     assert_sent(&house, "/v1/chat/completions", &text, &put).await;
 
     let images = received(&house, "/v1/chat").images;
-    let seen: Vec<_> = images.iter().map(|image| (image.media_type.as_deref().unwrap(), image.sha256.as_str())).collect();
+    let seen: Vec<_> =
+        images.iter().map(|image| (image.media_type.as_deref().unwrap(), image.sha256.as_str())).collect();
     let (own, remote, data) = (sha256(&own_bytes), sha256(&bytes), sha256(&fixture("img/px2.jpg")));
     assert_eq!(
         seen,
@@ -102,7 +103,8 @@ async fn a_request_without_pictures_passes_byte_for_byte() {
     ] {
         assert_sent(&house, "/v1/chat/completions", text, &[]).await;
     }
-    let body = "{ \"prompt\":\"a cup size:64x64\", \"model\":\"demo-image\",\"quality\":\"low\",\"extra\":{\"a\":0.10} }";
+    let body =
+        "{ \"prompt\":\"a cup size:64x64\", \"model\":\"demo-image\",\"quality\":\"low\",\"extra\":{\"a\":0.10} }";
     assert_sent(&house, "/v1/images/generations", body, &[]).await;
 }
 
@@ -199,7 +201,8 @@ async fn a_url_of_ours_without_a_picture_says_so_and_costs_nothing() {
         assert_eq!(answer.json()["error"]["param"], "messages[0].content[1].image_url.url");
     }
     let image = format!("{}/images/gone.png", house.origin());
-    let answer = house.post("/v1/images/edits", json!({ "model": "demo-image", "prompt": "x", "image": [image] })).await;
+    let answer =
+        house.post("/v1/images/edits", json!({ "model": "demo-image", "prompt": "x", "image": [image] })).await;
     answer.error(400, "image_expired");
     assert_eq!(answer.json()["error"]["param"], "image[0]");
     assert!(house.demo.received().is_empty());
@@ -245,8 +248,8 @@ async fn a_picture_that_cannot_be_fetched_fails_the_request() {
         (format!("{origin}/"), "invalid_image_url"),
     ] {
         let content = json!([{ "type": "input_image", "image_url": url }]);
-        let answer =
-            house.post("/v1/responses", json!({ "model": "demo-chat", "input": [{ "role": "user", "content": content }] }));
+        let answer = house
+            .post("/v1/responses", json!({ "model": "demo-chat", "input": [{ "role": "user", "content": content }] }));
         let answer = answer.await;
         answer.error(400, code);
         assert_eq!(answer.json()["error"]["param"], "input[0].content[0].image_url");
@@ -261,7 +264,8 @@ async fn a_reference_that_only_a_browser_understands_passes_in_chat_and_is_refus
     for url in ["blob:http://localhost:3000/9b2f", "file:///etc/passwd", "attachment:1", "ftp://x.example/a.png"] {
         let text = r#"{"model":"demo-chat","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"URL"}}]}]}"#;
         assert_sent(&house, "/v1/chat/completions", text, &[("URL", url, url)]).await;
-        let text = r#"{"model":"demo-chat","input":[{"role":"user","content":[{"type":"input_image","image_url":"URL"}]}]}"#;
+        let text =
+            r#"{"model":"demo-chat","input":[{"role":"user","content":[{"type":"input_image","image_url":"URL"}]}]}"#;
         assert_sent(&house, "/v1/responses", text, &[("URL", url, url)]).await;
         let body = json!({ "model": "demo-image", "prompt": "x", "images": [{ "image_url": url }] });
         let answer = house.post("/v1/images/edits", body).await;
@@ -322,9 +326,18 @@ async fn a_models_alias_is_replaced_wherever_it_stands() {
 async fn response_format_goes_for_a_gpt_image_model_wherever_it_stands() {
     let house = House::new().await;
     for (text, expected) in [
-        (r#"{"response_format":"url","model":"gpt-image-demo","prompt":"a size:64x64"}"#, r#"{"model":"gpt-image-demo","prompt":"a size:64x64"}"#),
-        (r#"{"model":"gpt-image-demo", "response_format" : "url" ,"prompt":"a size:64x64"}"#, r#"{"model":"gpt-image-demo", "prompt":"a size:64x64"}"#),
-        (r#"{"model":"gpt-image-demo","prompt":"a size:64x64","response_format":"url"}"#, r#"{"model":"gpt-image-demo","prompt":"a size:64x64"}"#),
+        (
+            r#"{"response_format":"url","model":"gpt-image-demo","prompt":"a size:64x64"}"#,
+            r#"{"model":"gpt-image-demo","prompt":"a size:64x64"}"#,
+        ),
+        (
+            r#"{"model":"gpt-image-demo", "response_format" : "url" ,"prompt":"a size:64x64"}"#,
+            r#"{"model":"gpt-image-demo", "prompt":"a size:64x64"}"#,
+        ),
+        (
+            r#"{"model":"gpt-image-demo","prompt":"a size:64x64","response_format":"url"}"#,
+            r#"{"model":"gpt-image-demo","prompt":"a size:64x64"}"#,
+        ),
     ] {
         house.post("/v1/images/generations", text).await.ok();
         let request = received(&house, "/v1/images");
@@ -373,4 +386,12 @@ async fn requests_that_could_be_read_in_two_ways_are_refused() {
     }
     house.post("/v1/chat/completions", json!({ "model": "other" })).await.error(404, "model_not_found");
     assert!(house.demo.received().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_takes_posts_says_so() {
+    let house = House::new().await;
+    for path in ["generations", "edits", "variations"] {
+        house.get_with_key(&format!("/v1/images/{path}")).await.error(405, "method_not_allowed");
+    }
 }

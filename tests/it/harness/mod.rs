@@ -10,6 +10,7 @@
 mod answer;
 mod canned;
 mod direct;
+mod h2;
 mod house;
 mod server;
 mod silent;
@@ -18,6 +19,7 @@ pub mod wire;
 pub use answer::{Answer, IntoBody};
 pub use canned::Canned;
 pub use direct::{data_uri, decoded, encoded};
+pub use h2::H2;
 pub use house::{Builder, House, KEY};
 pub use silent::Silent;
 
