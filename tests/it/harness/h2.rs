@@ -19,6 +19,7 @@ pub struct H2 {
 impl H2 {
     pub async fn to(house: &House) -> Self {
         let socket = TcpStream::connect(house.addr()).await.unwrap();
+        socket.set_nodelay(true).unwrap();
         let (requests, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(socket)).await.unwrap();
         tokio::spawn(connection);
         Self { requests, origin: house.origin() }
