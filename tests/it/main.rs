@@ -12,6 +12,8 @@ mod harness;
 
 mod answers;
 mod bodies;
+mod framings;
 mod multipart;
 mod policies;
+mod regressions;
 mod requests;
