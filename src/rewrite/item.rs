@@ -132,7 +132,9 @@ impl Item {
     ///
     /// `raw` is its value without the closing quote; `key` is what the key becomes.
     pub(super) fn hold_link(&mut self, fill: Fill, url: String, key: &str, raw: &[u8], events: &mut Events) {
-        self.settle(true, events);
+        // An empty twin that came first goes, like one that comes behind.
+        let twin = self.held.as_ref().is_some_and(|held| held.link.is_none());
+        self.settle(!twin, events);
         let (gap, head) = self.take_member();
         let lead = text(&[&gap, key.as_bytes(), &head.colon, b"\""]);
         let original = [&gap, &head.key, &head.colon, &b"\""[..], raw].concat();
