@@ -66,7 +66,7 @@ async fn an_answer_may_be_framed_in_any_legal_way() {
     ] {
         let raw = Raw::new([text.clone()], then).await;
         assert_answers(&raw, case).await;
-        let pieces: Vec<_> = text.as_bytes().chunks(97).map(<[u8]>::to_vec).collect();
+        let pieces: Vec<_> = text.as_bytes().chunks(211).map(<[u8]>::to_vec).collect();
         let raw = Raw::new(pieces, then).await;
         assert_answers(&raw, &format!("{case}, in pieces")).await;
     }

@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, House, decoded};
+use crate::harness::{Answer, Canned, House, decoded, encoded};
 
 const PROMPT: &str = "a lantern size:64x64";
 
@@ -202,5 +202,48 @@ async fn a_keys_policy_does_not_govern_chat() {
         let answer = house.send(Method::POST, "/v1/chat/completions", &headers, body).await.ok();
         let content = answer["choices"][0]["message"]["content"].as_str().unwrap();
         assert!(content.starts_with(expected), "{model}: {content}");
+    }
+}
+
+/// Some gateways write every key, with an empty text or null where there is nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_twin_is_never_answered() {
+    let elsewhere = House::new().await;
+    let picture = elsewhere.drawn(PROMPT).await;
+    let (url, base64) = (json!(elsewhere.remote_picture(PROMPT).await), json!(encoded(&picture)));
+    for none in [r#""""#, "null"] {
+        for (b64_json, url) in [(base64.to_string(), none.to_owned()), (none.to_owned(), url.to_string())] {
+            for item in [
+                format!(r#"{{"url":{url},"b64_json":{b64_json},"revised_prompt":""}}"#),
+                format!(r#"{{ "revised_prompt" : "" , "b64_json" : {b64_json} , "url" : {url} }}"#),
+                format!(r#"{{"b64_json":{b64_json},"revised_prompt":"","url":{url}}}"#),
+            ] {
+                let canned = Canned::new("application/json", format!("{{\"data\":[{item},{item}]}}")).await;
+                let house = House::builder()
+                    .upstream(&canned.upstream())
+                    .models("    - { name: canned, targets: [ { upstream: canned } ] }")
+                    .key("{ name: both, key: key-with-both, images: both }")
+                    .key("{ name: b64, key: key-with-b64_json, images: b64_json }")
+                    .start()
+                    .await;
+                for (key, keys) in [
+                    (crate::harness::KEY, &["revised_prompt", "url"][..]),
+                    ("key-with-b64_json", &["b64_json", "revised_prompt"]),
+                    ("key-with-both", &["b64_json", "revised_prompt", "url"]),
+                ] {
+                    let answer = generate(&house, key, json!({ "model": "canned", "prompt": "x" })).await.ok();
+                    for item in answer["data"].as_array().unwrap() {
+                        let found: Vec<_> = item.as_object().unwrap().keys().collect();
+                        assert_eq!(found, keys, "{key}: {item}");
+                        if let Some(url) = item.get("url") {
+                            assert!(house.get(url.as_str().unwrap()).await.body == picture, "{key}: {item}");
+                        }
+                        if let Some(text) = item.get("b64_json") {
+                            assert!(decoded(text) == picture, "{key}");
+                        }
+                    }
+                }
+            }
+        }
     }
 }
