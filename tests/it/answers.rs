@@ -300,7 +300,7 @@ async fn a_stream_of_text_passes_byte_for_byte() {
     let stream = concat!(
         ": processing\r\n\r\n",
         "event: message\nid: 7\ndata: {\"id\" : \"c1\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"h\\u00e9 ![\"}}]}\n\n",
-        "data:{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"data:image/png is a type\"},\"x\":1.0e+2}]}\n\n",
+        "data:{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"plain (words) \\\"so\\\"\"},\"x\":1.0e+2}]}\n\n",
         "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n",
     );
     let (_, answer) = through("text/event-stream", stream, "/v1/chat/completions").await;
