@@ -463,7 +463,7 @@ impl State {
                     item.leave_out();
                     return true;
                 }
-                item.hold_link(fill, url, key, raw);
+                item.hold_link(fill, url, key, raw, events);
                 true
             }
             _ => {

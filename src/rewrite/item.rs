@@ -141,7 +141,10 @@ impl Item {
     /// member held before it is part of the question no more.
     ///
     /// `raw` is its value without the closing quote; `key` is what the key becomes.
-    pub(super) fn hold_link(&mut self, fill: Fill, url: String, key: &str, raw: &[u8]) {
+    pub(super) fn hold_link(&mut self, fill: Fill, url: String, key: &str, raw: &[u8], events: &mut Events) {
+        if self.held.as_ref().is_some_and(|held| held.link.is_some()) {
+            self.settle(true, events);
+        }
         let (lead, original, without) = self.replaced(key);
         let (lead, original) = (text(&[&lead, b"\""]), [&original, &b"\""[..], raw].concat());
         let slot = Slot { lead, fill, original: original.clone().into(), passed_on: false };

@@ -86,9 +86,11 @@ pub fn for_client(upstream: &HeaderMap) -> HeaderMap {
 }
 
 fn goes_on(name: &str) -> bool {
-    const EXACT: [&str; 8] = [
+    const EXACT: [&str; 9] = [
         "cache-control",
         "content-disposition",
+        // An upstream that encodes although `identity` was asked for: its body passes, so must the way to read it.
+        "content-encoding",
         "content-language",
         "content-type",
         "date",
@@ -150,6 +152,7 @@ mod tests {
         let upstream = headers(&[
             ("content-type", "application/json"),
             ("content-length", "5"),
+            ("content-encoding", "gzip"),
             ("set-cookie", "a=b"),
             ("strict-transport-security", "max-age=1"),
             ("access-control-allow-origin", "*"),
@@ -165,6 +168,7 @@ mod tests {
         assert_eq!(
             names(&sent),
             [
+                "content-encoding",
                 "content-type",
                 "openai-processing-ms",
                 "retry-after",

@@ -1,5 +1,5 @@
 //! The gateway as its users meet it: real sockets, real files, the demo upstream behind it.
-#![allow(unreachable_pub, dead_code, unused_imports, reason = "a harness offers more than one test uses")]
+#![allow(unreachable_pub, reason = "a binary has no outside; `pub` tells what a file offers to the others")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -11,3 +11,9 @@
 mod harness;
 
 mod answers;
+mod bodies;
+mod framings;
+mod multipart;
+mod policies;
+mod regressions;
+mod requests;

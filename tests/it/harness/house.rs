@@ -14,7 +14,7 @@ use super::{Answer, IntoBody, server::Server};
 /// The client key of every test gateway.
 pub const KEY: &str = "test-key-0123456789";
 /// The gateway's key at the demo upstream.
-const UPSTREAM_KEY: &str = "sk-upstream";
+pub(super) const UPSTREAM_KEY: &str = "sk-upstream";
 
 const MODELS: &str = r#"
     - { name: demo-image, targets: [ { upstream: demo } ] }

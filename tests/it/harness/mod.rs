@@ -8,11 +8,24 @@
 //! ```
 
 mod answer;
+mod canned;
+mod direct;
+mod h2;
 mod house;
+pub mod raw;
 mod server;
+mod silent;
+pub mod wire;
 
 pub use answer::{Answer, IntoBody};
-pub use house::{Builder, House, KEY};
+pub use canned::Canned;
+pub use direct::{data_uri, decoded, encoded};
+pub use h2::H2;
+pub use house::{House, KEY};
+pub use silent::Silent;
+
+/// Longest time a test waits for something to happen.
+pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
 
 /// The bytes of a fixture under `tests/fixtures/wire/`.
 #[track_caller]
@@ -25,4 +38,14 @@ pub fn fixture(name: &str) -> Vec<u8> {
 pub fn sha256(bytes: &[u8]) -> String {
     use sha2::Digest as _;
     sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Waits until `condition` holds: for what tells of itself by a number only.
+pub async fn until(what: &str, condition: impl Fn() -> bool) {
+    let wait = async {
+        while !condition() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{what}: not in time"));
 }

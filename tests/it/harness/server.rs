@@ -30,6 +30,7 @@ impl Server {
         let (shutdown, stopped) = watch::channel(false);
         let accepting = tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
+                socket.set_nodelay(true).unwrap(); // as Pingora's own listeners do
                 let (proxy, stopped) = (Arc::clone(&proxy), stopped.clone());
                 tokio::spawn(async move {
                     let mut stream: Option<pingora_core::protocols::Stream> = Some(Box::new(Stream::from(socket)));
