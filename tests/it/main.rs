@@ -10,3 +10,10 @@
 mod harness;
 
 mod answers;
+mod errors;
+mod failover;
+mod isolation;
+mod models;
+mod pass;
+mod scripted;
+mod serving;
