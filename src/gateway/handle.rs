@@ -141,8 +141,9 @@ impl Gateway {
         respond::whole(session, ctx, StatusCode::OK, headers, ADMIN_PAGE).await
     }
 
-    /// Counts and logs a finished request.
-    pub(super) fn finish(&self, session: &Session, ctx: &mut Ctx) {
+    /// Counts and logs a request that has ended, once; for `logging`. One that [`handle`](Self::handle) answered has been
+    /// counted already, and one that is none of ours is not counted.
+    pub fn finish(&self, session: &Session, ctx: &mut Ctx) {
         if ctx.in_flight.take().is_none() {
             return; // counted already, or none of ours
         }

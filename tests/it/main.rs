@@ -10,10 +10,12 @@
 mod harness;
 
 mod answers;
+mod embed;
 mod errors;
 mod failover;
 mod isolation;
 mod models;
 mod pass;
+mod process;
 mod scripted;
 mod serving;

@@ -102,6 +102,10 @@ impl Scripted {
         Self::new(|_| Reply::Silence).await
     }
 
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
     pub fn base_url(&self) -> String {
         format!("http://{}/v1", self.addr)
     }
