@@ -10,6 +10,7 @@
 mod harness;
 
 mod answers;
+mod binary;
 mod embed;
 mod errors;
 mod failover;
@@ -18,4 +19,5 @@ mod models;
 mod pass;
 mod process;
 mod scripted;
+mod sdk;
 mod serving;
