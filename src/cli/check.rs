@@ -35,7 +35,7 @@ pub(super) fn server_conf(path: &Path) -> Result<ServerConf, Failure> {
         std::fs::read_to_string(path).map_err(|error| Failure::config(format!("{}: {error}", path.display())))?;
     ServerConf::from_yaml(&text).map_err(|error| {
         // Pingora's message holds the whole file, and with it secrets: only the cause is shown.
-        let cause = std::error::Error::source(error.as_ref()).map_or_else(String::new, ToString::to_string);
+        let cause = error.cause.map_or_else(|| "they cannot be read".to_owned(), |cause| cause.to_string());
         Failure::config(format!("{}: in Pingora's own settings: {cause}", path.display()))
     })
 }

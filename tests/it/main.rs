@@ -18,6 +18,7 @@ mod isolation;
 mod models;
 mod pass;
 mod process;
+mod regressions2;
 mod scripted;
 mod sdk;
 mod serving;
