@@ -1,4 +1,4 @@
-//! The defaults: one set for the file and for code that builds a [`Config`](super::Config) itself.
+//! The defaults: one set for the file and for code that builds a [`Config`] itself.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},

@@ -4,7 +4,8 @@ use std::{fmt, path::PathBuf};
 
 /// One mistake, or one thing worth a warning.
 ///
-/// The message quotes what stands in the file, never what a variable or a secret file put in its place.
+/// The message quotes what stands at this place in the file, never what a variable put there, and nothing of a secret.
+/// Other entries it refers to are called by their resolved names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The file; empty when the text did not come from one.

@@ -92,6 +92,10 @@ impl<'a> Node<'a> {
         matches!(self.yaml.data, YamlData::Value(Scalar::Null))
     }
 
+    pub(super) fn is_map(&self) -> bool {
+        matches!(self.yaml.data, YamlData::Mapping(_))
+    }
+
     /// Notes that something else stands there.
     pub(super) fn expected(&self, what: &str) {
         self.wrong(format!("must be {what}, not {}", self.kind()));
@@ -163,7 +167,9 @@ impl<'a> Node<'a> {
 impl<'a> Map<'a> {
     /// The value of `key`, if one is written.
     pub(super) fn get(&mut self, key: &'static str) -> Option<Node<'a>> {
-        self.known.push(key);
+        if !self.known.contains(&key) {
+            self.known.push(key);
+        }
         let entry = self.entries.iter().find(|entry| entry.key == key)?;
         let node = Node { reading: self.node.reading, yaml: entry.value, path: self.path(key) };
         (!node.is_null()).then_some(node)

@@ -1,4 +1,4 @@
-//! Reading single values: the words of [`value`](super::value) and the places of [`reader`](super::reader) together.
+//! Reading single values: the words of `value` and the places of `reader` together.
 
 use std::{fs::File, io::Read as _, net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -52,8 +52,14 @@ impl Node<'_> {
         }
     }
 
-    /// Notes that the value is wrong, in the words that stand in the file.
+    /// Notes that the value is wrong, and has none.
     fn refuse<T>(&self, why: &str) -> Option<T> {
+        self.wrong_value(why);
+        None
+    }
+
+    /// Notes that the value is wrong, quoting what stands in the file and not what a variable made of it.
+    pub(super) fn wrong_value(&self, why: &str) {
         let written = match &self.yaml.data {
             // Whatever is before an @ may be a password.
             YamlData::Value(Scalar::String(text)) if text.contains('@') => "the value".to_owned(),
@@ -65,7 +71,6 @@ impl Node<'_> {
             _ => "the value".to_owned(),
         };
         self.wrong(format!("{written} {why}"));
-        None
     }
 
     fn read<T>(&self, what: &str, read: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {

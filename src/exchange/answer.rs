@@ -6,8 +6,8 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use super::keeper::Keeper;
 use crate::{
     error::{Code, Error, Result},
-    rewrite::answer::AnswerRewriter,
-    upstream::{BodyReader, Incoming, headers},
+    rewrite::{Event, answer::AnswerRewriter, stream::StreamRewriter},
+    upstream::{Body, BodyReader, Incoming, headers},
 };
 
 /// A rewritten answer up to this size is held until every picture in it is safe, and then sent with its exact length.
@@ -23,6 +23,8 @@ pub struct Answer {
     pub len: Option<u64>,
     /// Name of the upstream it came from.
     pub upstream: String,
+    /// It is a stream of events: errors can be told, and comments sent, between them.
+    pub is_events: bool,
     body: AnswerBody,
 }
 
@@ -42,10 +44,19 @@ enum AnswerBody {
 struct Rewriting {
     incoming: Incoming,
     left: u64,
-    rewriter: AnswerRewriter,
+    rewriter: Rewriter,
     keeper: Keeper,
     ready: BodyReader,
+    /// What is ready ends between two events.
+    whole_events: bool,
     ended: bool,
+}
+
+/// The rewriter of an answer's kind.
+#[derive(Debug)]
+pub(super) enum Rewriter {
+    Json(Box<AnswerRewriter>),
+    Events(Box<StreamRewriter>),
 }
 
 impl Answer {
@@ -54,16 +65,12 @@ impl Answer {
         let headers = headers::for_client(&incoming.headers);
         let len = incoming.header(header::CONTENT_LENGTH).and_then(|len| len.parse().ok());
         let status = incoming.status;
-        Self {
-            status,
-            headers,
-            len,
-            upstream: upstream.to_owned(),
-            body: AnswerBody::Passing { incoming, left: limit },
-        }
+        let body = AnswerBody::Passing { incoming, left: limit };
+        Self { status, headers, len, upstream: upstream.to_owned(), is_events: false, body }
     }
 
-    /// The upstream's answer with its pictures kept and their places rewritten. Returns when the header can be sent.
+    /// The upstream's answer with its pictures kept and their places rewritten. Returns when the header can be sent: for
+    /// JSON when it is complete or too long to be held, for events at once.
     ///
     /// # Errors
     /// When the upstream breaks off, or a picture cannot be kept, before anything was sent.
@@ -71,32 +78,42 @@ impl Answer {
         incoming: Incoming,
         upstream: &str,
         limit: u64,
-        rewriter: AnswerRewriter,
+        rewriter: Rewriter,
         keeper: Keeper,
     ) -> Result<Self> {
         let mut headers = headers::for_client(&incoming.headers);
         let status = incoming.status;
-        let mut rewriting = Rewriting {
-            incoming,
-            left: limit,
-            rewriter,
-            keeper,
-            ready: crate::upstream::Body::default().reader(),
-            ended: false,
-        };
-        while !rewriting.ended && rewriting.keeper.pending() <= HOLD {
-            rewriting.pull().await?;
-        }
-        let held = rewriting.keeper.settle().await?;
-        // SDKs read an answer as JSON only when it says that it is.
-        headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
         let upstream = upstream.to_owned();
-        if rewriting.ended {
-            let body = AnswerBody::Whole(held.reader());
-            return Ok(Self { status, headers, len: Some(held.len()), upstream, body });
+        let is_events = matches!(rewriter, Rewriter::Events(_));
+        let ready = Body::default().reader();
+        let mut rewriting =
+            Rewriting { incoming, left: limit, rewriter, keeper, ready, whole_events: true, ended: false };
+        if is_events {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+            headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+        } else {
+            // SDKs read an answer as JSON only when it says that it is.
+            headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+            while !rewriting.ended && rewriting.keeper.pending() <= HOLD {
+                rewriting.pull().await?;
+            }
+            let held = rewriting.keeper.settle().await?;
+            if rewriting.ended {
+                let body = AnswerBody::Whole(held.reader());
+                return Ok(Self { status, headers, len: Some(held.len()), upstream, is_events, body });
+            }
+            rewriting.ready = held.reader();
         }
-        rewriting.ready = held.reader();
-        Ok(Self { status, headers, len: None, upstream, body: AnswerBody::Rewriting(Box::new(rewriting)) })
+        Ok(Self { status, headers, len: None, upstream, is_events, body: AnswerBody::Rewriting(Box::new(rewriting)) })
+    }
+
+    /// Whether everything given out so far ends between two events.
+    pub fn is_between_events(&self) -> bool {
+        match &self.body {
+            AnswerBody::Rewriting(rewriting) => self.is_events && rewriting.whole_events,
+            AnswerBody::Whole(_) | AnswerBody::Passing { .. } => false,
+        }
     }
 
     /// The next piece of the body; `None` at its end.
@@ -122,6 +139,12 @@ impl Rewriting {
                 return Ok(None);
             }
             self.pull().await?;
+            // An event with a picture in it goes out as a whole, so that an error can still be told; unless it is long
+            // (base64 that is passed on).
+            while !self.ended && !self.rewriter.is_between_events() && self.keeper.pending() <= HOLD {
+                self.pull().await?;
+            }
+            self.whole_events = self.rewriter.is_between_events();
             self.ready = self.keeper.settle().await?.reader();
         }
     }
@@ -136,6 +159,30 @@ impl Rewriting {
             }
         };
         self.keeper.take(events).await
+    }
+}
+
+impl Rewriter {
+    fn push(&mut self, piece: &[u8]) -> Vec<Event> {
+        match self {
+            Rewriter::Json(rewriter) => rewriter.push(piece),
+            Rewriter::Events(rewriter) => rewriter.push(piece),
+        }
+    }
+
+    fn finish(&mut self) -> Vec<Event> {
+        match self {
+            Rewriter::Json(rewriter) => rewriter.finish(),
+            Rewriter::Events(rewriter) => rewriter.finish(),
+        }
+    }
+
+    /// Whether what has come out so far may be sent without waiting for more.
+    fn is_between_events(&self) -> bool {
+        match self {
+            Rewriter::Json(_) => true,
+            Rewriter::Events(rewriter) => rewriter.is_between_events(),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Pictures out of an answer → store; their URLs into the answer.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use tokio::task::JoinHandle;
@@ -23,7 +23,8 @@ pub(super) struct Keeper {
     out: Vec<Part>,
     /// Bytes in `out`, as far as they are known.
     pending: u64,
-    picture: Option<Incomplete>,
+    /// Pictures under way, by their numbers in events.
+    pictures: HashMap<u32, Incomplete>,
     commits: Vec<JoinHandle<Result<Stored, StoreError>>>,
 }
 
@@ -48,7 +49,7 @@ struct Incomplete {
 
 impl Keeper {
     pub(super) fn new(core: Arc<Core>, settings: Arc<Settings>, generation: Generation) -> Self {
-        Self { core, settings, generation, out: Vec::new(), pending: 0, picture: None, commits: Vec::new() }
+        Self { core, settings, generation, out: Vec::new(), pending: 0, pictures: HashMap::new(), commits: Vec::new() }
     }
 
     /// Bytes waiting to go out.
@@ -64,14 +65,14 @@ impl Keeper {
         for event in events {
             match event {
                 Event::Copy(bytes) => self.emit(Segment::Bytes(bytes)),
-                Event::Start(slot) => {
+                Event::Start { picture, slot } => {
                     let writer = Some(self.core.store.writer());
-                    self.picture = Some(Incomplete { slot, writer, plain: 0, raw: None });
+                    self.pictures.insert(picture, Incomplete { slot, writer, plain: 0, raw: None });
                 }
-                Event::Data { decoded, raw } => self.data(decoded, raw).await?,
-                Event::End => self.end().await?,
-                Event::Release { tail } => {
-                    if let Some(picture) = self.picture.take() {
+                Event::Data { picture, decoded, raw } => self.data(picture, decoded, raw).await?,
+                Event::End { picture } => self.end(picture).await?,
+                Event::Release { picture, tail } => {
+                    if let Some(picture) = self.pictures.remove(&picture) {
                         self.release(picture, tail).await?;
                     }
                 }
@@ -137,8 +138,8 @@ impl Keeper {
         self.emit(Segment::Bytes(text.into()));
     }
 
-    async fn data(&mut self, decoded: Bytes, raw: Option<Bytes>) -> Result<()> {
-        let Some(picture) = &mut self.picture else { return Ok(()) };
+    async fn data(&mut self, picture: u32, decoded: Bytes, raw: Option<Bytes>) -> Result<()> {
+        let Some(picture) = self.pictures.get_mut(&picture) else { return Ok(()) };
         let spooled = match (&mut picture.raw, raw) {
             (spool, Some(raw)) => spool.get_or_insert_with(|| self.core.store.spool()).write(&raw).await,
             (_, None) => {
@@ -166,8 +167,8 @@ impl Keeper {
     }
 
     /// A picture is complete.
-    async fn end(&mut self) -> Result<()> {
-        let Some(mut picture) = self.picture.take() else { return Ok(()) };
+    async fn end(&mut self, picture: u32) -> Result<()> {
+        let Some(mut picture) = self.pictures.remove(&picture) else { return Ok(()) };
         let Some(writer) = &mut picture.writer else { return Ok(()) };
         match writer.finish().await {
             Ok(staged) => {

@@ -7,6 +7,7 @@ use url::Url;
 
 use super::{
     Answer, ApiRoute, Received,
+    answer::Rewriter,
     compose::compose,
     inline::{Inlined, inline},
     keeper::Keeper,
@@ -16,7 +17,7 @@ use crate::{
     access::Client,
     core::{Core, Settings},
     error::{Code, Error, Result},
-    rewrite::answer::AnswerRewriter,
+    rewrite::{answer::AnswerRewriter, stream::StreamRewriter},
     store::Generation,
     upstream::{Failure, Incoming, Outgoing, headers, retry},
 };
@@ -101,7 +102,7 @@ async fn send(
 
 /// Decides what becomes of an answer by its status and type.
 async fn receive(
-    incoming: Incoming,
+    mut incoming: Incoming,
     to: &Destination<'_>,
     plan: &Plan,
     settings: &Settings,
@@ -117,18 +118,39 @@ async fn receive(
             "The upstream refused this gateway's credentials. The operator must check them.",
         ));
     }
-    let kind = incoming.header(header::CONTENT_TYPE).unwrap_or_default().to_ascii_lowercase();
     let encoded =
         incoming.header(header::CONTENT_ENCODING).is_some_and(|coding| !coding.eq_ignore_ascii_case("identity"));
-    let is_media = ["text/event-stream", "image/", "audio/", "video/"].iter().any(|media| kind.starts_with(media));
-    if !incoming.status.is_success() || is_media || encoded {
-        let mut answer = Answer::passing(incoming, name, limit);
-        if kind.starts_with("text/event-stream") {
-            answer.headers.insert("x-accel-buffering", http::HeaderValue::from_static("no"));
-        }
-        return Ok(answer);
+    if !incoming.status.is_success() || encoded {
+        return Ok(Answer::passing(incoming, name, limit));
     }
-    Answer::rewriting(incoming, name, limit, AnswerRewriter::new(plan.rules), keeper).await
+    let rewriter = match kind(&mut incoming).await? {
+        Kind::Json => Rewriter::Json(Box::new(AnswerRewriter::new(plan.rules))),
+        Kind::Events => Rewriter::Events(Box::new(StreamRewriter::new(plan.rules))),
+        Kind::Other => return Ok(Answer::passing(incoming, name, limit)),
+    };
+    Answer::rewriting(incoming, name, limit, rewriter, keeper).await
+}
+
+/// What an answer's body is.
+enum Kind {
+    Json,
+    Events,
+    Other,
+}
+
+/// Told by the first bytes where the label may be wrong: streams labelled as JSON or text exist, and JSON answers to
+/// requests for a stream. A body labelled as events begins its header's way to the client before any byte has come.
+async fn kind(incoming: &mut Incoming) -> Result<Kind, Failure> {
+    let label = incoming.header(header::CONTENT_TYPE).unwrap_or_default().to_ascii_lowercase();
+    if ["image/", "audio/", "video/"].iter().any(|media| label.starts_with(media)) {
+        return Ok(Kind::Other);
+    }
+    if label.starts_with("text/event-stream") {
+        return Ok(Kind::Events);
+    }
+    let start = incoming.peek().await?.trim_ascii_start();
+    let events = [&b"data:"[..], b"event:", b"id:", b"retry:", b":"].iter().any(|field| start.starts_with(field));
+    Ok(if events { Kind::Events } else { Kind::Json })
 }
 
 fn generation(request: &Request, plan: &Plan, to: &Destination<'_>, inlined: &[Inlined]) -> Generation {

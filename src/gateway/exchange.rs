@@ -1,9 +1,8 @@
 //! An intercepted request: body in, exchange, answer out.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, header};
 use pingora_core::Result as PingoraResult;
 use pingora_proxy::Session;
 
@@ -12,9 +11,12 @@ use crate::{
     access::Client,
     config::OnDisconnect,
     core::Settings,
-    error::Result,
+    error::Error,
     exchange::{self, Answer, ApiRoute, Request},
 };
+
+/// A comment that says nothing but "still here". Between events, every client skips it.
+const HEARTBEAT: &[u8] = b": keep-alive\n\n";
 
 /// Whether somebody is there to write to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +49,7 @@ impl Gateway {
             received,
         };
         let on_disconnect = settings.config.images.on_disconnect;
+        let heartbeat = settings.config.images.heartbeat.sse;
         let mut listener = Listener::There;
         let answer = {
             let run = exchange::run(Arc::clone(&self.core), settings, request);
@@ -58,7 +61,7 @@ impl Gateway {
         match answer {
             Ok(answer) => {
                 ctx.upstream = Some(answer.upstream.clone());
-                deliver(session, ctx, answer, listener, on_disconnect).await
+                deliver(session, ctx, answer, listener, on_disconnect, heartbeat).await
             }
             Err(_) if listener == Listener::Gone => Ok(()),
             Err(error) => respond::error(session, ctx, &error).await,
@@ -97,9 +100,9 @@ async fn deliver(
     mut answer: Answer,
     mut listener: Listener,
     on_disconnect: OnDisconnect,
+    heartbeat: Option<Duration>,
 ) -> PingoraResult<()> {
     let headers = std::mem::take(&mut answer.headers);
-    let events = is_event_stream(&headers);
     if listener == Listener::There {
         let empty = answer.len == Some(0);
         if respond::head(session, ctx, answer.status, headers, answer.len, empty).await.is_err() {
@@ -107,17 +110,36 @@ async fn deliver(
         }
     }
     loop {
-        let piece: Result<Option<Bytes>> = match while_there(session, answer.next(), &mut listener, on_disconnect).await
-        {
-            Some(piece) => piece,
-            None => return Ok(()),
+        let between_events = answer.is_between_events();
+        let piece = {
+            let mut next = pin!(answer.next());
+            loop {
+                let wait = async {
+                    tokio::select! {
+                        biased;
+                        piece = &mut next => Some(piece),
+                        () = silence(heartbeat.filter(|_| between_events)) => None,
+                    }
+                };
+                match while_there(session, wait, &mut listener, on_disconnect).await {
+                    Some(Some(piece)) => break piece,
+                    Some(None) if listener == Listener::There => {
+                        let comment = Bytes::from_static(HEARTBEAT);
+                        if session.as_downstream_mut().write_response_body(comment, false).await.is_err() {
+                            listener = Listener::Gone;
+                        }
+                    }
+                    Some(None) => {}
+                    None => return Ok(()),
+                }
+            }
         };
         let piece = match piece {
             Ok(piece) => piece,
             Err(error) => {
                 log::error!("{}: {error}", ctx.request_id);
                 if listener == Listener::There {
-                    break_off(session, events.then(|| format!("data: {}\n\n", error.body()))).await;
+                    break_off(session, last_event(&answer, &error)).await;
                 }
                 return Ok(());
             }
@@ -150,7 +172,16 @@ async fn break_off(session: &mut Session, last_event: Option<String>) {
     }
 }
 
-fn is_event_stream(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    kind.is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/event-stream"))
+/// What a stream says of an error: after a blank line, should an event be incomplete.
+fn last_event(answer: &Answer, error: &Error) -> Option<String> {
+    let start = if answer.is_between_events() { "" } else { "\n\n" };
+    answer.is_events.then(|| format!("{start}event: error\ndata: {}\n\n", error.body()))
+}
+
+/// Resolves after this time; never without one.
+async fn silence(limit: Option<Duration>) {
+    match limit {
+        Some(limit) => tokio::time::sleep(limit).await,
+        None => std::future::pending().await,
+    }
 }

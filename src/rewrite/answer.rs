@@ -1,429 +1,36 @@
-//! JSON answers: base64 ↔ URL.
+//! Whole JSON answers.
 
-use super::{
-    Event, Events, Fill, Slot,
-    candidate::{Candidate, Setting},
-    item::{Item, text},
-    json::{Container, Lexer, Path, Token, unescape},
-    shape::{Role, Shape},
-    text::TextScanner,
-};
-
-/// Answers may be nested this deep; deeper ones pass as they came.
-const MAX_DEPTH: usize = 256;
-/// Longest URL that is looked at.
-const LONGEST_URL: usize = 16 * 1024;
-
-/// In which form an answer's pictures leave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// As URLs of ours; in items, `b64_json` is absent.
-    Url,
-    /// As base64; in items, `url` is absent.
-    Base64,
-    /// In items, `b64_json` and behind it `url`.
-    Both,
-    /// As they came; they are only kept.
-    AsCame,
-}
-
-/// What to do with an answer.
-#[derive(Clone, Copy, Debug)]
-pub struct Rules {
-    pub shape: Shape,
-    pub form: Form,
-    /// Pictures that the upstream names by URL are fetched, kept and given out as ours.
-    pub links: bool,
-}
+pub use super::document::{Form, Rules};
+use super::{Event, Events, document::Document};
 
 /// Rewrites one JSON answer.
 #[derive(Debug)]
 pub struct AnswerRewriter {
-    lexer: Lexer,
-    state: State,
-    /// The answer is no JSON (any more): the rest passes.
-    broken: bool,
-}
-
-#[derive(Debug)]
-struct State {
-    rules: Rules,
-    path: Path,
-    item: Option<Item>,
-    value: Value,
+    document: Document,
     events: Events,
-}
-
-/// The string at hand.
-#[derive(Debug)]
-enum Value {
-    /// Passes.
-    Plain,
-    /// A member of an item that may be a base64 picture; nothing of it has been read.
-    Member,
-    Candidate(Candidate),
-    Text(TextScanner),
-    /// A URL of either kind, collected raw. `member`: its key is held by the item.
-    Url {
-        raw: Vec<u8>,
-        member: bool,
-    },
 }
 
 impl AnswerRewriter {
     pub fn new(rules: Rules) -> Self {
-        let state = State { rules, path: Path::default(), item: None, value: Value::Plain, events: Events::default() };
-        Self { lexer: Lexer::new(MAX_DEPTH), state, broken: false }
+        Self { document: Document::new(rules), events: Events::default() }
     }
 
     /// Takes the next piece of the answer.
     pub fn push(&mut self, piece: &[u8]) -> Vec<Event> {
-        if self.broken {
-            self.state.events.copy(piece);
-        } else if let Err(invalid) = self.lexer.push(piece, |token, _| self.state.token(token)) {
-            self.give_up();
-            self.state.events.copy(piece.get(invalid.consumed..).unwrap_or_default());
-        }
-        self.state.events.take()
+        self.document.push(piece, &mut self.events);
+        self.events.take()
     }
 
     /// Ends the answer.
     pub fn finish(&mut self) -> Vec<Event> {
-        if !self.broken && self.lexer.finish(|token, _| self.state.token(token)).is_err() {
-            self.give_up();
-        }
-        self.state.events.take()
+        self.document.finish(&mut self.events);
+        self.events.take()
     }
 
     /// Whether the answer turned out not to be valid JSON.
     pub fn is_broken(&self) -> bool {
-        self.broken
+        self.document.is_broken()
     }
-
-    fn give_up(&mut self) {
-        self.broken = true;
-        self.state.abandon();
-        self.state.events.copy(self.lexer.unread());
-    }
-}
-
-// === impl State ===
-
-impl State {
-    fn token(&mut self, token: Token<'_>) {
-        match token {
-            Token::Begin(container) => {
-                let item = self.item.is_none()
-                    && container == Container::Object
-                    && self.rules.shape.is_item(self.path.steps());
-                self.keep();
-                self.write(if container == Container::Object { b"{" } else { b"[" });
-                self.path.see(token);
-                if item {
-                    self.item = Some(Item::new(self.path.steps().len()));
-                }
-                return;
-            }
-            Token::End(container) => {
-                self.path.see(token);
-                if self.item.as_ref().is_some_and(|item| self.path.steps().len() < item.depth)
-                    && let Some(item) = self.item.take()
-                {
-                    item.finish(&mut self.events);
-                }
-                self.write(if container == Container::Object { b"}" } else { b"]" });
-                return;
-            }
-            _ => self.path.see(token),
-        }
-        match token {
-            Token::Space(bytes) => self.between(bytes, false),
-            Token::Comma => self.between(b",", false),
-            Token::Colon => self.between(b":", false),
-            Token::KeyStart | Token::KeyEnd => self.between(b"\"", true),
-            Token::KeyPart(bytes) => self.between(bytes, true),
-            Token::StringStart => self.string_start(),
-            Token::StringPart(raw) => self.string_part(raw),
-            Token::StringEnd => self.string_end(),
-            Token::Scalar(bytes) => self.scalar(bytes),
-            Token::Begin(_) | Token::End(_) => {}
-        }
-    }
-
-    /// Bytes between values.
-    fn between(&mut self, bytes: &[u8], key: bool) {
-        match &mut self.item {
-            Some(item) if self.path.steps().len() == item.depth => item.between(bytes, key),
-            _ => self.write(bytes),
-        }
-    }
-
-    /// Bytes that stay.
-    fn write(&mut self, bytes: &[u8]) {
-        match &mut self.item {
-            Some(item) => item.write(bytes, &mut self.events),
-            None => self.events.copy(bytes),
-        }
-    }
-
-    /// The member at hand stays.
-    fn keep(&mut self) {
-        if let Some(item) = self.item.as_mut().filter(|item| item.at_value()) {
-            item.keep(&mut self.events);
-        }
-    }
-
-    /// The item whose member is at hand.
-    fn member(&mut self) -> Option<&mut Item> {
-        self.item.as_mut().filter(|item| item.at_value())
-    }
-
-    fn role(&self) -> Role {
-        self.rules.shape.role(self.path.steps())
-    }
-
-    fn scalar(&mut self, bytes: &[u8]) {
-        let twin = bytes == b"null" && matches!(self.role(), Role::Base64Member | Role::UrlMember);
-        if twin
-            && self.rules.form != Form::AsCame
-            && let Some(item) = &mut self.item
-        {
-            return item.hold_empty(bytes, &mut self.events);
-        }
-        self.keep();
-        self.write(bytes);
-    }
-
-    fn string_start(&mut self) {
-        let role = self.role();
-        let form = self.rules.form;
-        self.value = match role {
-            Role::Base64Member if self.member().is_some() => Value::Member,
-            Role::UrlMember if self.member().is_some() => Value::Url { raw: Vec::new(), member: true },
-            _ => {
-                self.keep();
-                self.write(b"\"");
-                match (role, form) {
-                    (Role::Base64, _) => self.candidate(Value::Plain),
-                    (Role::Reference, _) => Value::Url { raw: Vec::new(), member: false },
-                    (Role::Text, Form::Url | Form::Both) => {
-                        self.settle();
-                        Value::Text(TextScanner::new(url_slot()))
-                    }
-                    _ => Value::Plain,
-                }
-            }
-        };
-    }
-
-    fn string_part(&mut self, raw: &[u8]) {
-        match &mut self.value {
-            Value::Plain => self.write(raw),
-            Value::Member => {
-                self.begin_member();
-                self.string_part(raw);
-            }
-            Value::Text(scanner) => scanner.push(raw, &mut self.events),
-            Value::Candidate(candidate) => {
-                if let Some(taken) = candidate.push(raw, &mut self.events) {
-                    self.value = Value::Plain;
-                    self.write(raw.get(taken..).unwrap_or_default());
-                }
-            }
-            Value::Url { raw: known, .. } => {
-                known.extend_from_slice(raw);
-                let member = match &self.value {
-                    Value::Url { raw: known, .. } if known.len() < b"data:".len() => return,
-                    Value::Url { raw: known, member } if is_data_uri(known) || known.len() > LONGEST_URL => *member,
-                    _ => return,
-                };
-                let Value::Url { raw, .. } = std::mem::replace(&mut self.value, Value::Plain) else { return };
-                self.value = match (is_data_uri(&raw), member) {
-                    (true, true) => self.data_uri_member(),
-                    (true, false) => self.candidate(Value::Plain),
-                    (false, _) => {
-                        self.open_member(member);
-                        Value::Plain
-                    }
-                };
-                self.string_part(&raw);
-            }
-        }
-    }
-
-    fn string_end(&mut self) {
-        match std::mem::replace(&mut self.value, Value::Plain) {
-            Value::Plain => {}
-            Value::Text(mut scanner) => scanner.finish(&mut self.events),
-            Value::Candidate(mut candidate) => candidate.finish(&mut self.events),
-            Value::Member => return self.empty_member(),
-            Value::Url { raw, member: true } if raw.is_empty() => return self.empty_member(),
-            Value::Url { raw, member } => {
-                if self.url_end(&raw, member) {
-                    return;
-                }
-            }
-        }
-        self.write(b"\"");
-    }
-
-    /// `"b64_json":"` with something behind it.
-    fn begin_member(&mut self) {
-        let form = self.rules.form;
-        self.value = match form {
-            Form::Url => {
-                let Some(item) = self.member() else { return };
-                let (lead, original) = item.replace("\"url\"");
-                let slot = Slot {
-                    lead: text(&[&lead, b"\""]),
-                    fill: Fill::Url,
-                    original: text(&[&original, b"\""]),
-                    passed_on: false,
-                };
-                Value::Candidate(Candidate::new(Setting::Value, slot))
-            }
-            Form::Base64 | Form::Both | Form::AsCame => {
-                if let Some(item) = self.member() {
-                    item.pictured = true;
-                }
-                if let Some(item) = &mut self.item {
-                    item.settle(form == Form::AsCame, &mut self.events);
-                }
-                self.open_member(true);
-                let url = form == Form::Both;
-                let slot = Slot {
-                    lead: if url { text(&[b"\",\"url\":\""]) } else { Default::default() },
-                    fill: if url { Fill::Url } else { Fill::Nothing },
-                    original: Default::default(),
-                    passed_on: true,
-                };
-                Value::Candidate(Candidate::new(Setting::Value, slot))
-            }
-        };
-    }
-
-    /// `"url":"data:`.
-    fn data_uri_member(&mut self) -> Value {
-        let form = self.rules.form;
-        let (key, fill) = match form {
-            Form::Url => ("\"url\"", Fill::Url),
-            Form::Base64 => ("\"b64_json\"", Fill::Base64),
-            Form::Both => ("\"b64_json\"", base64_then_url()),
-            Form::AsCame => {
-                self.open_member(true);
-                return self.candidate(Value::Plain);
-            }
-        };
-        let Some(item) = self.member() else { return Value::Plain };
-        let (lead, original) = item.replace(key);
-        let (lead, original) = (text(&[&lead, b"\""]), text(&[&original, b"\""]));
-        Value::Candidate(Candidate::new(Setting::Value, Slot { lead, fill, original, passed_on: false }))
-    }
-
-    /// A candidate whose key stays and has been written.
-    fn candidate(&mut self, otherwise: Value) -> Value {
-        self.settle();
-        match self.rules.form {
-            Form::Url => Value::Candidate(Candidate::new(Setting::Value, url_slot())),
-            Form::AsCame => Value::Candidate(Candidate::new(Setting::Value, kept_slot())),
-            Form::Base64 | Form::Both => otherwise,
-        }
-    }
-
-    /// `""` for a member that names a picture.
-    fn empty_member(&mut self) {
-        match &mut self.item {
-            Some(item) if self.rules.form != Form::AsCame => item.hold_empty(b"\"\"", &mut self.events),
-            _ => {
-                self.open_member(true);
-                self.write(b"\"");
-            }
-        }
-    }
-
-    /// A URL is complete. `true`: its closing quote is none of the caller's business.
-    fn url_end(&mut self, raw: &[u8], member: bool) -> bool {
-        let url = unescape(raw).filter(|url| self.rules.links && is_http(url)).map(|url| url.into_owned());
-        let Some(url) = url else {
-            self.open_member(member);
-            self.write(raw);
-            return false;
-        };
-        let (key, fill) = match self.rules.form {
-            Form::Url | Form::AsCame => ("\"url\"", Fill::Url),
-            Form::Base64 => ("\"b64_json\"", Fill::Base64),
-            Form::Both => ("\"b64_json\"", base64_then_url()),
-        };
-        match &mut self.item {
-            Some(item) if member => {
-                if item.pictured && self.rules.form != Form::AsCame {
-                    item.leave_out();
-                    return true;
-                }
-                item.hold_link(fill, url, key, raw, &mut self.events);
-                true
-            }
-            _ => {
-                self.settle();
-                let slot = Slot { original: raw.to_vec().into(), ..url_slot() };
-                self.events.push(Event::Link { slot, url });
-                false
-            }
-        }
-    }
-
-    /// Writes a held key and the opening quote of its value.
-    fn open_member(&mut self, member: bool) {
-        if member {
-            self.keep();
-            self.write(b"\"");
-        }
-    }
-
-    /// Nothing may be held while a slot's events are told.
-    fn settle(&mut self) {
-        if let Some(item) = &mut self.item {
-            item.settle(true, &mut self.events);
-        }
-    }
-
-    /// The text broke: whatever is held goes out as it came.
-    fn abandon(&mut self) {
-        match std::mem::replace(&mut self.value, Value::Plain) {
-            Value::Plain => {}
-            Value::Text(mut scanner) => scanner.abandon(&mut self.events),
-            Value::Candidate(mut candidate) => candidate.abandon(&mut self.events),
-            Value::Member => self.open_member(true),
-            Value::Url { raw, member } => {
-                self.open_member(member);
-                self.write(&raw);
-            }
-        }
-        if let Some(item) = self.item.take() {
-            item.finish(&mut self.events);
-        }
-    }
-}
-
-fn url_slot() -> Slot {
-    Slot { lead: Default::default(), fill: Fill::Url, original: Default::default(), passed_on: false }
-}
-
-fn kept_slot() -> Slot {
-    Slot { fill: Fill::Nothing, passed_on: true, ..url_slot() }
-}
-
-fn base64_then_url() -> Fill {
-    Fill::Base64ThenUrl(text(&[b"\",\"url\":\""]))
-}
-
-fn is_data_uri(raw: &[u8]) -> bool {
-    raw.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"data:"))
-}
-
-fn is_http(url: &str) -> bool {
-    let scheme = url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
-    matches!(scheme.as_deref(), Some("http" | "https"))
 }
 
 #[cfg(test)]
@@ -431,88 +38,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{
-        picture::{PictureId, Sniff, sniff},
-        rewrite::base64::Encoder,
+    use crate::rewrite::{
+        shape::Shape,
+        testing::{PNG, PNG_BASE64, Renderer},
     };
-
-    const PNG: &[u8] = include_bytes!("../../tests/fixtures/wire/img/px2b.png");
-    const PNG_BASE64: &str = "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAYAAABytg0kAAAAGklEQVR42mNgZGL+z8LK9p+BnYPzPxc3z38AIAsES4oxhygAAAAASUVORK5CYII=";
-
-    /// What the exchange does with events, without a store: a picture's URL is `u:` and the first digits of its id, a
-    /// linked picture is `PNG`, and links to `http://gone` cannot be fetched.
-    #[derive(Default)]
-    struct Renderer {
-        out: Vec<u8>,
-        slot: Option<Slot>,
-        bytes: Vec<u8>,
-        plain: usize,
-        raw: Vec<u8>,
-    }
-
-    impl Renderer {
-        fn url(bytes: &[u8]) -> String {
-            format!("u:{}", &PictureId::of(bytes).to_string()[..6])
-        }
-
-        fn fill(&mut self, slot: &Slot, bytes: &[u8]) {
-            let base64 = base64_simd::STANDARD.encode_to_string(bytes);
-            let fill = match &slot.fill {
-                Fill::Nothing => return,
-                Fill::Url => Self::url(bytes),
-                Fill::Base64 => base64,
-                Fill::Base64ThenUrl(between) => {
-                    base64 + std::str::from_utf8(between).unwrap() + Self::url(bytes).as_str()
-                }
-            };
-            self.out.extend_from_slice(&slot.lead);
-            self.out.extend(fill.into_bytes());
-        }
-
-        fn events(&mut self, events: Vec<Event>) {
-            for event in events {
-                match event {
-                    Event::Copy(bytes) => self.out.extend(bytes),
-                    Event::Start(slot) => {
-                        assert!(self.slot.replace(slot).is_none());
-                        self.bytes.clear();
-                        self.raw.clear();
-                        self.plain = 0;
-                    }
-                    Event::Data { decoded, raw } => {
-                        match raw {
-                            Some(raw) => self.raw.extend(raw),
-                            None => {
-                                assert!(self.raw.is_empty());
-                                self.plain += decoded.len();
-                            }
-                        }
-                        self.bytes.extend(decoded);
-                    }
-                    Event::End => {
-                        let slot = self.slot.take().unwrap();
-                        let bytes = std::mem::take(&mut self.bytes);
-                        assert!(matches!(sniff(&bytes), Sniff::Picture(_)));
-                        self.fill(&slot, &bytes);
-                    }
-                    Event::Release { tail } => {
-                        let slot = self.slot.take().unwrap();
-                        if slot.passed_on {
-                            continue;
-                        }
-                        let mut encoder = Encoder::default();
-                        self.out.extend(slot.original);
-                        self.out.extend(encoder.push(&self.bytes[..self.plain]));
-                        self.out.extend(encoder.finish());
-                        self.out.extend_from_slice(&self.raw);
-                        self.out.extend(tail);
-                    }
-                    Event::Link { slot, url } if url.starts_with("http://gone") => self.out.extend(slot.original),
-                    Event::Link { slot, .. } => self.fill(&slot, PNG),
-                }
-            }
-        }
-    }
 
     fn rewrite_pieces<'a>(rules: Rules, pieces: impl IntoIterator<Item = &'a [u8]>) -> String {
         let mut rewriter = AnswerRewriter::new(rules);
@@ -521,8 +50,7 @@ mod tests {
             renderer.events(rewriter.push(piece));
         }
         renderer.events(rewriter.finish());
-        assert!(renderer.slot.is_none(), "a picture was begun and never ended");
-        String::from_utf8_lossy(&renderer.out).into_owned()
+        renderer.text()
     }
 
     fn rules(shape: Shape, form: Form) -> Rules {

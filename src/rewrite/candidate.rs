@@ -39,6 +39,8 @@ enum Phase {
 /// A value under examination.
 #[derive(Debug)]
 pub struct Candidate {
+    /// Its number in events.
+    picture: u32,
     setting: Setting,
     slot: Slot,
     phase: Phase,
@@ -52,12 +54,14 @@ pub struct Candidate {
 
 impl Candidate {
     /// `slot.passed_on`: the value's characters are copied out as they come, and a picture in them is only kept.
-    pub fn new(setting: Setting, slot: Slot) -> Self {
+    /// `picture`: what events call it.
+    pub fn new(setting: Setting, slot: Slot, picture: u32) -> Self {
         let tolerance = match setting {
             Setting::Value => Tolerance::WhiteSpaceAndPercent,
             Setting::Text => Tolerance::Percent,
         };
         Self {
+            picture,
             setting,
             slot,
             phase: Phase::Prefix(Vec::new()),
@@ -126,7 +130,7 @@ impl Candidate {
             return;
         }
         match self.phase {
-            Phase::Body => events.push(Event::End),
+            Phase::Body => events.push(Event::End { picture: self.picture }),
             _ => self.give_back(events),
         }
     }
@@ -230,7 +234,7 @@ impl Candidate {
             Phase::Body => {
                 let raw = self.raw(pending, text);
                 if !decoded.is_empty() || raw.as_ref().is_some_and(|raw| !raw.is_empty()) {
-                    events.push(Event::Data { decoded: decoded.into(), raw });
+                    events.push(Event::Data { picture: self.picture, decoded: decoded.into(), raw });
                 }
                 false
             }
@@ -244,9 +248,9 @@ impl Candidate {
         if !slot.passed_on {
             slot.original = [&slot.original, self.prefix.as_slice()].concat().into();
         }
-        events.push(Event::Start(slot));
+        events.push(Event::Start { picture: self.picture, slot });
         let raw = self.raw(&[], &payload);
-        events.push(Event::Data { decoded: head.into(), raw });
+        events.push(Event::Data { picture: self.picture, decoded: head.into(), raw });
     }
 
     /// The text to keep beside decoded bytes: none as long as encoding them again gives it back.
@@ -267,7 +271,7 @@ impl Candidate {
         if begun {
             let spelled_out = self.spelled_out || self.slot.passed_on;
             let tail = if spelled_out { Bytes::new() } else { self.decoder.pending().into() };
-            events.push(Event::Release { tail });
+            events.push(Event::Release { picture: self.picture, tail });
         } else if !self.slot.passed_on {
             events.copy(&self.slot.original);
             events.copy(&self.prefix);

@@ -8,18 +8,19 @@ pub enum Event {
     /// Bytes that leave as they are.
     Copy(Bytes),
     /// A base64 picture begins: its type and size header have been seen. [`Data`](Event::Data) follows, then
-    /// [`End`](Event::End) or [`Release`](Event::Release).
-    Start(Slot),
+    /// [`End`](Event::End) or [`Release`](Event::Release). In a stream, several may be under way: `picture` tells them
+    /// apart, and is used again once a picture has ended.
+    Start { picture: u32, slot: Slot },
     /// Decoded bytes of the picture.
     ///
     /// `raw` is what they were written as, when encoding them again would not give that back (line breaks, URL-safe
     /// alphabet, escapes). Once it is given, every later piece of the same picture has it too.
-    Data { decoded: Bytes, raw: Option<Bytes> },
-    /// The picture is complete: fill its slot.
-    End,
+    Data { picture: u32, decoded: Bytes, raw: Option<Bytes> },
+    /// The picture is complete: fill its slot, which is here.
+    End { picture: u32 },
     /// It was no picture after all. What goes out instead is the slot's `original`, the pieces again as they were
     /// written, and `tail`.
-    Release { tail: Bytes },
+    Release { picture: u32, tail: Bytes },
     /// The answer names a picture by an http(s) URL.
     Link { slot: Slot, url: String },
 }

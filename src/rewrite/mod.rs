@@ -5,6 +5,7 @@
 //!
 //! * [`answer`]: JSON answers. Base64 pictures become [`Event::Start`] … [`Event::End`], URLs become [`Event::Link`],
 //!   and every byte outside such a value leaves as it came: key order, numbers, escapes, unknown fields, white space.
+//! * [`stream`]: the same for event streams (`text/event-stream`), with text that carries a picture over many deltas.
 //! * [`request`]: JSON requests. Reports *where* things stand (model, response format, picture references), so that the
 //!   outgoing body can be made of slices of the client's bytes with other bytes between them.
 //! * [`multipart`]: the same for `multipart/form-data`.
@@ -16,12 +17,19 @@
 pub mod answer;
 pub mod base64;
 pub mod candidate;
+mod document;
 mod event;
 mod item;
 pub mod json;
 pub mod multipart;
+mod outline;
 pub mod request;
 pub mod shape;
+mod sse;
+pub mod stream;
+#[cfg(test)]
+mod testing;
 pub mod text;
+mod texts;
 
 pub use event::{Event, Events, Fill, Slot};

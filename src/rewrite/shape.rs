@@ -5,8 +5,8 @@
 
 use super::json::{
     Name::{
-        B64Json, Choices, Content, Data, Delta, Image, ImageUrl, ImageUrlCamel, Images, Message, Output, Outputs,
-        Reasoning, ReasoningContent, Response, Result, Text, Url,
+        B64Json, Choices, Content, Data, Delta, Image, ImageUrl, ImageUrlCamel, Images, Item, Message, Output, Outputs,
+        Part, Reasoning, ReasoningContent, Response, Result, Text, Url,
     },
     Step::{self, Index, Key},
 };
@@ -20,6 +20,32 @@ pub enum Shape {
     Chat,
     /// `/v1/responses`.
     Responses,
+}
+
+/// What kind of document it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A whole answer, or a chat chunk, which looks the same.
+    Answer,
+    /// An event of a stream whose `type` is not known (yet), or is none of the following.
+    Event,
+    /// An event with a preview: passes, and is not kept.
+    PartialImage,
+    /// An event with the next piece of a text.
+    TextDelta,
+}
+
+impl Kind {
+    /// The kind of event that a `type` names.
+    pub fn of(event_type: &[u8]) -> Self {
+        if event_type.ends_with(b".partial_image") {
+            Self::PartialImage
+        } else if event_type.ends_with(b".output_text.delta") {
+            Self::TextDelta
+        } else {
+            Self::Event
+        }
+    }
 }
 
 /// What a field is for.
@@ -41,18 +67,22 @@ pub enum Role {
 
 impl Shape {
     /// The role of the string at this path.
-    pub fn role(self, path: &[Step]) -> Role {
-        match self {
-            Shape::Images => images(path),
-            Shape::Chat => chat(path),
-            Shape::Responses => responses(path),
+    pub fn role(self, kind: Kind, path: &[Step]) -> Role {
+        match (self, kind) {
+            (_, Kind::PartialImage) => Role::Other,
+            (Shape::Images, Kind::Answer) => images(path),
+            (Shape::Images, _) => image_event(path),
+            (Shape::Chat, _) => chat(path),
+            (Shape::Responses, Kind::Answer) => response(path),
+            (Shape::Responses, _) => response_event(kind, path),
         }
     }
 
     /// Whether the object at this path is an item: `b64_json` and `url` stand side by side in it.
-    pub fn is_item(self, path: &[Step]) -> bool {
+    pub fn is_item(self, kind: Kind, path: &[Step]) -> bool {
         match (self, path) {
             (Shape::Images, [Key(Data | Images), Index(_)]) => true,
+            (Shape::Images, []) => kind != Kind::Answer,
             (Shape::Chat, path) => matches!(message(path), Some([Key(Content), Index(_)])),
             _ => false,
         }
@@ -87,15 +117,39 @@ fn chat(path: &[Step]) -> Role {
     }
 }
 
-fn responses(path: &[Step]) -> Role {
-    let path = match path {
-        [Key(Response), rest @ ..] => rest,
-        path => path,
-    };
+/// `image_generation.completed`, `image_edit.completed`, Ark's `image_generation.partial_succeeded`: the event itself is
+/// the item. Some servers send a whole answer as one event.
+fn image_event(path: &[Step]) -> Role {
     match path {
-        [Key(Output), Index(_), Key(Result)] => Role::Base64,
-        [Key(Output), Index(_), Key(Content), Index(_), Key(Text)] => Role::Text,
-        [Key(Output), Index(_), Key(Outputs), Index(_), Key(Url)] => Role::Reference,
+        [Key(B64Json)] => Role::Base64Member,
+        [Key(Url)] => Role::UrlMember,
+        path => images(path),
+    }
+}
+
+fn response(path: &[Step]) -> Role {
+    match path {
+        [Key(Output), Index(_), item @ ..] => output_item(item),
+        _ => Role::Other,
+    }
+}
+
+/// `response.output_item.done` has an item, `response.completed` the whole response; text comes in deltas and is repeated.
+fn response_event(kind: Kind, path: &[Step]) -> Role {
+    match path {
+        [Key(Response), response_path @ ..] => response(response_path),
+        [Key(Item), item @ ..] => output_item(item),
+        [Key(Part), Key(Text)] | [Key(Text)] => Role::Text,
+        [Key(Delta)] if kind == Kind::TextDelta => Role::Text,
+        _ => Role::Other,
+    }
+}
+
+fn output_item(path: &[Step]) -> Role {
+    match path {
+        [Key(Result)] => Role::Base64,
+        [Key(Content), Index(_), Key(Text)] => Role::Text,
+        [Key(Outputs), Index(_), Key(Url)] => Role::Reference,
         _ => Role::Other,
     }
 }

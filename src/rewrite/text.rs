@@ -15,15 +15,22 @@ const TRIGGER: &[u8] = b"data:image";
 /// Looks through one text field, given as raw characters of a JSON string.
 #[derive(Debug)]
 pub struct TextScanner {
+    /// What events call its pictures, of which there is one at a time.
+    picture: u32,
     slot: Slot,
     hold: Vec<u8>,
     candidate: Option<Candidate>,
 }
 
 impl TextScanner {
-    /// `slot`: what becomes of each URI that is a picture.
-    pub fn new(slot: Slot) -> Self {
-        Self { slot, hold: Vec::new(), candidate: None }
+    /// `slot`: what becomes of each URI that is a picture. `picture`: what events call it.
+    pub fn new(slot: Slot, picture: u32) -> Self {
+        Self { picture, slot, hold: Vec::new(), candidate: None }
+    }
+
+    /// Whether text has come in that has not gone out.
+    pub fn is_holding(&self) -> bool {
+        self.candidate.is_some() || !self.hold.is_empty()
     }
 
     /// Takes the next characters.
@@ -44,7 +51,7 @@ impl TextScanner {
                 events.copy(text);
                 // The trigger itself is the candidate's for sure: so a refused one cannot trigger again.
                 let (trigger, behind) = uri.split_at(TRIGGER.len());
-                let mut candidate = Candidate::new(Setting::Text, self.slot.clone());
+                let mut candidate = Candidate::new(Setting::Text, self.slot.clone(), self.picture);
                 candidate.push(trigger, events);
                 self.candidate = Some(candidate);
                 rest = behind;

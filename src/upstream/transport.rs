@@ -73,6 +73,8 @@ pub struct Incoming {
     transport: Arc<Inner>,
     /// The whole request went out.
     sent: bool,
+    /// A piece that was looked at.
+    peeked: Option<Bytes>,
 }
 
 /// Why there is no answer, or not all of it.
@@ -275,7 +277,7 @@ impl Incoming {
         if let HttpSession::H1(h1) = &mut session {
             h1.respect_keepalive();
         }
-        Ok(Self { status, headers, session: Some(session), peer, transport, sent })
+        Ok(Self { status, headers, session: Some(session), peer, transport, sent, peeked: None })
     }
 
     /// A header's value as text.
@@ -283,11 +285,25 @@ impl Incoming {
         self.headers.get(name)?.to_str().ok()
     }
 
+    /// The next piece, left where it is.
+    ///
+    /// # Errors
+    /// As [`chunk`](Self::chunk).
+    pub async fn peek(&mut self) -> Result<&[u8], Failure> {
+        if self.peeked.is_none() {
+            self.peeked = self.chunk().await?;
+        }
+        Ok(self.peeked.as_deref().unwrap_or_default())
+    }
+
     /// The next piece of the body, at most 64 KiB; `None` at its end.
     ///
     /// # Errors
     /// When it breaks off, also when it is shorter than its Content-Length.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
+        if let Some(piece) = self.peeked.take() {
+            return Ok(Some(piece));
+        }
         loop {
             let Some(session) = &mut self.session else { return Ok(None) };
             match session.read_response_body().await.map_err(|error| failure(&error))? {

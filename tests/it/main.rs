@@ -1,4 +1,5 @@
 //! The gateway as its users meet it: real sockets, real files, the demo upstream behind it.
+#![allow(unreachable_pub, dead_code, unused_imports, reason = "a harness offers more than one test uses")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -51,7 +51,7 @@ impl Names {
     fn read(&mut self, node: &Node<'_>) -> Option<String> {
         let name = node.name()?;
         if self.0.contains(&name) {
-            node.wrong(format!("the name {name:?} is taken by an earlier entry"));
+            node.wrong_value("is taken by an earlier entry");
         }
         self.0.push(name.clone());
         Some(name)

@@ -74,7 +74,7 @@ fn model(node: &Node<'_>, names: &mut Names, upstreams: &Upstreams, images: &Ima
     let name = map.need("name", |node| {
         let name = names.read(node)?;
         if name != "*" && name.contains('*') {
-            node.wrong(format!("{name:?} is no pattern: only \"*\" alone stands for every other name"));
+            node.wrong_value("is no pattern: only \"*\" alone stands for every other name");
         }
         Some(name)
     });
@@ -100,9 +100,9 @@ fn target(node: &Node<'_>, upstreams: &Upstreams) -> Option<Target> {
         let found = names.iter().position(|known| *known == name);
         if found.is_none() {
             let known: Vec<&str> = names.iter().map(String::as_str).collect();
-            node.wrong(match nearest(&name, &known) {
-                Some(known) => format!("there is no upstream {name:?}; did you mean {known:?}?"),
-                None => format!("there is no upstream {name:?}; there are: {}", known.join(", ")),
+            node.wrong_value(&match nearest(&name, &known) {
+                Some(known) => format!("is no upstream; did you mean {known:?}?"),
+                None => format!("is no upstream; there are: {}", known.join(", ")),
             });
         }
         found

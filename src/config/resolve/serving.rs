@@ -46,13 +46,14 @@ pub(super) fn metrics(map: &mut Map<'_>, listen: &[Listen]) -> Option<SocketAddr
     let node = match map.get("metrics") {
         None => return Some(defaults::metrics()),
         Some(node) if node.is_word("off") => return None,
+        Some(node) if !node.is_map() => {
+            node.expected("a map or off");
+            return None;
+        }
         Some(node) => node,
     };
     let mut taken = listen.iter().map(|listen| listen.addr).collect();
-    let Some(mut map) = node.map() else {
-        node.wrong("or write off");
-        return None;
-    };
+    let mut map = node.map()?;
     Some(map.or("addr", defaults::metrics(), |node| free_address(node, &mut taken)))
 }
 
@@ -60,7 +61,7 @@ pub(super) fn metrics(map: &mut Map<'_>, listen: &[Listen]) -> Option<SocketAddr
 fn free_address(node: &Node<'_>, taken: &mut Vec<SocketAddr>) -> Option<SocketAddr> {
     let addr = node.address()?;
     if let Some(other) = taken.iter().find(|other| clash(addr, **other)) {
-        node.wrong(format!("{addr} clashes with {other}, which is listened on already"));
+        node.wrong_value(&format!("clashes with {other}, which is listened on already"));
     }
     taken.push(addr);
     Some(addr)

@@ -1,7 +1,7 @@
 //! The configuration as a whole: what a good file resolves to, and what is said of every bad one.
 
 mod bad;
-//mod documentation;
+mod documentation;
 mod good;
 
 use super::{Config, Loaded, Problems};

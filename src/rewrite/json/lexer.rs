@@ -112,6 +112,19 @@ impl Lexer {
         }
     }
 
+    /// Starts again, for another document.
+    pub fn clear(&mut self) {
+        self.state = State::Value;
+        self.stack.clear();
+        self.offset = 0;
+        self.carry.clear();
+    }
+
+    /// Whether white space may stand here: not inside a string or a scalar.
+    pub fn is_between_tokens(&self) -> bool {
+        !matches!(self.state, State::Text { .. } | State::Scalar)
+    }
+
     /// Bytes taken in but not told yet: the start of an escape or of a scalar.
     pub fn unread(&self) -> &[u8] {
         &self.carry

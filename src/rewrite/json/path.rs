@@ -29,22 +29,27 @@ names! {
     B64Json = "b64_json",
     Choices = "choices",
     Content = "content",
+    ContentIndex = "content_index",
     Data = "data",
     Delta = "delta",
     Image = "image",
     ImageUrl = "image_url",
     ImageUrlCamel = "imageUrl",
     Images = "images",
+    Index = "index",
     Input = "input",
     InputImageMask = "input_image_mask",
     InputReferences = "input_references",
+    Item = "item",
     Mask = "mask",
     Message = "message",
     Messages = "messages",
     Model = "model",
     N = "n",
     Output = "output",
+    OutputIndex = "output_index",
     Outputs = "outputs",
+    Part = "part",
     Prompt = "prompt",
     Reasoning = "reasoning",
     ReasoningContent = "reasoning_content",
@@ -79,6 +84,12 @@ impl Path {
     /// The steps to the value that is about to begin, or has just begun.
     pub fn steps(&self) -> &[Step] {
         &self.steps
+    }
+
+    /// Starts again, for another document.
+    pub fn clear(&mut self) {
+        self.steps.clear();
+        self.key.clear();
     }
 
     /// Takes note of a token. Call it *before* looking at the token, except for `End`, whose container's own path is

@@ -1,0 +1,510 @@
+//! One JSON document: base64 ↔ URL.
+//!
+//! A whole answer is one document; a stream is many, with text fields that go on from one to the next.
+
+use super::{
+    Event, Events, Fill, Slot,
+    candidate::{Candidate, Setting},
+    item::{Item, text},
+    json::{Container, Lexer, Name, Path, Step, Token, unescape},
+    shape::{Kind, Role, Shape},
+    text::TextScanner,
+    texts::{Field, Texts},
+};
+
+/// Answers may be nested this deep; deeper ones pass as they came.
+const MAX_DEPTH: usize = 256;
+/// Longest URL that is looked at.
+const LONGEST_URL: usize = 16 * 1024;
+/// Longest `type` of an event.
+const LONGEST_TYPE: usize = 64;
+/// What events call a picture that is a whole value. Text fields have numbers of their own.
+const VALUE: u32 = 0;
+
+/// In which form an answer's pictures leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// As URLs of ours; in items, `b64_json` is absent.
+    Url,
+    /// As base64; in items, `url` is absent.
+    Base64,
+    /// In items, `b64_json` and behind it `url`.
+    Both,
+    /// As they came; they are only kept.
+    AsCame,
+}
+
+/// What to do with an answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    pub shape: Shape,
+    pub form: Form,
+    /// Pictures that the upstream names by URL are fetched, kept and given out as ours.
+    pub links: bool,
+}
+
+/// Rewrites one JSON document at a time.
+#[derive(Debug)]
+pub(super) struct Document {
+    lexer: Lexer,
+    state: State,
+    /// It is no JSON (any more): the rest passes.
+    broken: bool,
+}
+
+#[derive(Debug)]
+struct State {
+    rules: Rules,
+    kind: Kind,
+    path: Path,
+    item: Option<Item>,
+    value: Value,
+    texts: Texts,
+    /// Which choice or output the values at hand belong to.
+    place: u32,
+}
+
+/// The string at hand.
+#[derive(Debug)]
+enum Value {
+    /// Passes.
+    Plain,
+    /// A member of an item that may be a base64 picture; nothing of it has been read.
+    Member,
+    Candidate(Candidate),
+    Text(Field, TextScanner),
+    /// A URL of either kind, collected raw. `member`: its key is held by the item.
+    Url {
+        raw: Vec<u8>,
+        member: bool,
+    },
+    /// The type of an event; it passes.
+    Type(Vec<u8>),
+}
+
+impl Document {
+    pub(super) fn new(rules: Rules) -> Self {
+        let state = State {
+            rules,
+            kind: Kind::Answer,
+            path: Path::default(),
+            item: None,
+            value: Value::Plain,
+            texts: Texts::default(),
+            place: 0,
+        };
+        Self { lexer: Lexer::new(MAX_DEPTH), state, broken: false }
+    }
+
+    /// Begins the next document of a stream.
+    pub(super) fn begin(&mut self, kind: Kind) {
+        self.lexer.clear();
+        self.state.path.clear();
+        self.state.kind = kind;
+        self.state.place = 0;
+        self.broken = false;
+    }
+
+    /// The text fields, which outlive a document.
+    pub(super) fn texts(&mut self) -> &mut Texts {
+        &mut self.state.texts
+    }
+
+    /// Takes the next piece.
+    pub(super) fn push(&mut self, piece: &[u8], events: &mut Events) {
+        if self.broken {
+            events.copy(piece);
+        } else if let Err(invalid) = self.lexer.push(piece, |token, at| self.state.token(token, at, events)) {
+            self.give_up(events);
+            events.copy(piece.get(invalid.consumed..).unwrap_or_default());
+        }
+    }
+
+    /// Bytes that are none of the document but stand in it, as the line breaks of an event do.
+    pub(super) fn interpose(&mut self, bytes: &[u8], events: &mut Events) {
+        if !self.broken && self.lexer.is_between_tokens() {
+            self.state.between(bytes, false, events);
+        } else {
+            if !self.broken {
+                self.give_up(events);
+            }
+            events.copy(bytes);
+        }
+    }
+
+    /// Ends the document.
+    pub(super) fn finish(&mut self, events: &mut Events) {
+        if !self.broken && self.lexer.finish(|token, at| self.state.token(token, at, events)).is_err() {
+            self.give_up(events);
+        }
+    }
+
+    /// Whether it turned out not to be valid JSON.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    fn give_up(&mut self, events: &mut Events) {
+        self.broken = true;
+        self.state.abandon(events);
+        events.copy(self.lexer.unread());
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn token(&mut self, token: Token<'_>, at: u64, events: &mut Events) {
+        match token {
+            Token::Begin(container) => {
+                let item = self.item.is_none()
+                    && container == Container::Object
+                    && self.rules.shape.is_item(self.kind, self.path.steps());
+                self.keep(events);
+                self.write(if container == Container::Object { b"{" } else { b"[" }, events);
+                self.path.see(token);
+                if item {
+                    self.item = Some(Item::new(self.path.steps().len()));
+                }
+                return;
+            }
+            Token::End(container) => {
+                self.path.see(token);
+                if self.item.as_ref().is_some_and(|item| self.path.steps().len() < item.depth)
+                    && let Some(item) = self.item.take()
+                {
+                    item.finish(events);
+                }
+                self.write(if container == Container::Object { b"}" } else { b"]" }, events);
+                return;
+            }
+            _ => self.path.see(token),
+        }
+        match token {
+            Token::Space(bytes) => self.between(bytes, false, events),
+            Token::Comma => self.between(b",", false, events),
+            Token::Colon => self.between(b":", false, events),
+            Token::KeyStart | Token::KeyEnd => self.between(b"\"", true, events),
+            Token::KeyPart(bytes) => self.between(bytes, true, events),
+            Token::StringStart => self.string_start(at, events),
+            Token::StringPart(raw) => self.string_part(raw, events),
+            Token::StringEnd => self.string_end(at, events),
+            Token::Scalar(bytes) => self.scalar(bytes, events),
+            Token::Begin(_) | Token::End(_) => {}
+        }
+    }
+
+    /// Bytes between values.
+    fn between(&mut self, bytes: &[u8], key: bool, events: &mut Events) {
+        match &mut self.item {
+            Some(item) if self.path.steps().len() == item.depth => item.between(bytes, key),
+            _ => self.write(bytes, events),
+        }
+    }
+
+    /// Bytes that stay.
+    fn write(&mut self, bytes: &[u8], events: &mut Events) {
+        match &mut self.item {
+            Some(item) => item.write(bytes, events),
+            None => events.copy(bytes),
+        }
+    }
+
+    /// The member at hand stays.
+    fn keep(&mut self, events: &mut Events) {
+        if let Some(item) = self.item.as_mut().filter(|item| item.at_value()) {
+            item.keep(events);
+        }
+    }
+
+    /// The item whose member is at hand.
+    fn member(&mut self) -> Option<&mut Item> {
+        self.item.as_mut().filter(|item| item.at_value())
+    }
+
+    fn role(&self) -> Role {
+        self.rules.shape.role(self.kind, self.path.steps())
+    }
+
+    fn scalar(&mut self, bytes: &[u8], events: &mut Events) {
+        let twin = bytes == b"null" && matches!(self.role(), Role::Base64Member | Role::UrlMember);
+        if twin
+            && self.rules.form != Form::AsCame
+            && let Some(item) = &mut self.item
+        {
+            return item.hold_empty(bytes, events);
+        }
+        self.note_place(bytes);
+        self.keep(events);
+        self.write(bytes, events);
+    }
+
+    /// Which choice of a chat, or which part of which output, the values that follow belong to.
+    fn note_place(&mut self, number: &[u8]) {
+        let number = || std::str::from_utf8(number).ok()?.parse::<u16>().ok().map(u32::from);
+        match self.path.steps() {
+            [Step::Key(Name::Choices), Step::Index(_), Step::Key(Name::Index)] => {
+                self.place = number().unwrap_or(self.place);
+            }
+            [Step::Key(Name::OutputIndex)] => self.place = self.place & 0xffff | number().unwrap_or(0) << 16,
+            [Step::Key(Name::ContentIndex)] => self.place = self.place & 0xffff_0000 | number().unwrap_or(0),
+            _ => {}
+        }
+    }
+
+    /// The text field at hand.
+    fn field(&self) -> Field {
+        let name = match self.path.steps().last() {
+            Some(Step::Key(name)) => *name,
+            _ => Name::Other,
+        };
+        Field { place: self.place, name }
+    }
+
+    fn string_start(&mut self, at: u64, events: &mut Events) {
+        let role = self.role();
+        let form = self.rules.form;
+        self.value = match role {
+            Role::Base64Member if self.member().is_some() => Value::Member,
+            Role::UrlMember if self.member().is_some() => Value::Url { raw: Vec::new(), member: true },
+            _ => {
+                self.keep(events);
+                self.write(b"\"", events);
+                if self.kind != Kind::Answer && self.path.steps() == [Step::Key(Name::Type)] {
+                    self.value = Value::Type(Vec::new());
+                    return;
+                }
+                match (role, form) {
+                    (Role::Base64, _) => self.candidate(Value::Plain, events),
+                    (Role::Reference, _) => Value::Url { raw: Vec::new(), member: false },
+                    (Role::Text, Form::Url | Form::Both) => {
+                        self.settle(events);
+                        let field = self.field();
+                        self.texts.last = Some((field, at + 1, at + 1));
+                        Value::Text(field, self.texts.take(field, url_slot()))
+                    }
+                    _ => Value::Plain,
+                }
+            }
+        };
+    }
+
+    fn string_part(&mut self, raw: &[u8], events: &mut Events) {
+        match &mut self.value {
+            Value::Plain => self.write(raw, events),
+            Value::Type(known) => {
+                known.extend_from_slice(raw.get(..LONGEST_TYPE).unwrap_or(raw));
+                self.write(raw, events);
+            }
+            Value::Member => {
+                self.begin_member(events);
+                self.string_part(raw, events);
+            }
+            Value::Text(_, scanner) => scanner.push(raw, events),
+            Value::Candidate(candidate) => {
+                if let Some(taken) = candidate.push(raw, events) {
+                    self.value = Value::Plain;
+                    self.write(raw.get(taken..).unwrap_or_default(), events);
+                }
+            }
+            Value::Url { raw: known, .. } => {
+                known.extend_from_slice(raw);
+                let member = match &self.value {
+                    Value::Url { raw: known, .. } if known.len() < b"data:".len() => return,
+                    Value::Url { raw: known, member } if is_data_uri(known) || known.len() > LONGEST_URL => *member,
+                    _ => return,
+                };
+                let Value::Url { raw, .. } = std::mem::replace(&mut self.value, Value::Plain) else { return };
+                self.value = match (is_data_uri(&raw), member) {
+                    (true, true) => self.data_uri_member(events),
+                    (true, false) => self.candidate(Value::Plain, events),
+                    (false, _) => {
+                        self.open_member(member, events);
+                        Value::Plain
+                    }
+                };
+                self.string_part(&raw, events);
+            }
+        }
+    }
+
+    fn string_end(&mut self, at: u64, events: &mut Events) {
+        match std::mem::replace(&mut self.value, Value::Plain) {
+            Value::Plain => {}
+            Value::Text(field, scanner) => {
+                if let Some((_, _, end)) = &mut self.texts.last {
+                    *end = at;
+                }
+                self.texts.put(field, scanner, events);
+            }
+            Value::Type(event_type) => self.kind = Kind::of(&event_type),
+            Value::Candidate(mut candidate) => candidate.finish(events),
+            Value::Member => return self.empty_member(events),
+            Value::Url { raw, member: true } if raw.is_empty() => return self.empty_member(events),
+            Value::Url { raw, member } => {
+                if self.url_end(&raw, member, events) {
+                    return;
+                }
+            }
+        }
+        self.write(b"\"", events);
+    }
+
+    /// `"b64_json":"` with something behind it.
+    fn begin_member(&mut self, events: &mut Events) {
+        let form = self.rules.form;
+        self.value = match form {
+            Form::Url => {
+                let Some(item) = self.member() else { return };
+                let (lead, original) = item.replace("\"url\"");
+                let slot = Slot {
+                    lead: text(&[&lead, b"\""]),
+                    fill: Fill::Url,
+                    original: text(&[&original, b"\""]),
+                    passed_on: false,
+                };
+                Value::Candidate(Candidate::new(Setting::Value, slot, VALUE))
+            }
+            Form::Base64 | Form::Both | Form::AsCame => {
+                if let Some(item) = self.member() {
+                    item.pictured = true;
+                }
+                if let Some(item) = &mut self.item {
+                    item.settle(form == Form::AsCame, events);
+                }
+                self.open_member(true, events);
+                let url = form == Form::Both;
+                let slot = Slot {
+                    lead: if url { text(&[b"\",\"url\":\""]) } else { Default::default() },
+                    fill: if url { Fill::Url } else { Fill::Nothing },
+                    original: Default::default(),
+                    passed_on: true,
+                };
+                Value::Candidate(Candidate::new(Setting::Value, slot, VALUE))
+            }
+        };
+    }
+
+    /// `"url":"data:`.
+    fn data_uri_member(&mut self, events: &mut Events) -> Value {
+        let form = self.rules.form;
+        let (key, fill) = match form {
+            Form::Url => ("\"url\"", Fill::Url),
+            Form::Base64 => ("\"b64_json\"", Fill::Base64),
+            Form::Both => ("\"b64_json\"", base64_then_url()),
+            Form::AsCame => {
+                self.open_member(true, events);
+                return self.candidate(Value::Plain, events);
+            }
+        };
+        let Some(item) = self.member() else { return Value::Plain };
+        let (lead, original) = item.replace(key);
+        let (lead, original) = (text(&[&lead, b"\""]), text(&[&original, b"\""]));
+        Value::Candidate(Candidate::new(Setting::Value, Slot { lead, fill, original, passed_on: false }, VALUE))
+    }
+
+    /// A candidate whose key stays and has been written.
+    fn candidate(&mut self, otherwise: Value, events: &mut Events) -> Value {
+        self.settle(events);
+        match self.rules.form {
+            Form::Url => Value::Candidate(Candidate::new(Setting::Value, url_slot(), VALUE)),
+            Form::AsCame => Value::Candidate(Candidate::new(Setting::Value, kept_slot(), VALUE)),
+            Form::Base64 | Form::Both => otherwise,
+        }
+    }
+
+    /// `""` for a member that names a picture.
+    fn empty_member(&mut self, events: &mut Events) {
+        match &mut self.item {
+            Some(item) if self.rules.form != Form::AsCame => item.hold_empty(b"\"\"", events),
+            _ => {
+                self.open_member(true, events);
+                self.write(b"\"", events);
+            }
+        }
+    }
+
+    /// A URL is complete. `true`: its closing quote is none of the caller's business.
+    fn url_end(&mut self, raw: &[u8], member: bool, events: &mut Events) -> bool {
+        let url = unescape(raw).filter(|url| self.rules.links && is_http(url)).map(|url| url.into_owned());
+        let Some(url) = url else {
+            self.open_member(member, events);
+            self.write(raw, events);
+            return false;
+        };
+        let (key, fill) = match self.rules.form {
+            Form::Url | Form::AsCame => ("\"url\"", Fill::Url),
+            Form::Base64 => ("\"b64_json\"", Fill::Base64),
+            Form::Both => ("\"b64_json\"", base64_then_url()),
+        };
+        match &mut self.item {
+            Some(item) if member => {
+                if item.pictured && self.rules.form != Form::AsCame {
+                    item.leave_out();
+                    return true;
+                }
+                item.hold_link(fill, url, key, raw, events);
+                true
+            }
+            _ => {
+                self.settle(events);
+                let slot = Slot { original: raw.to_vec().into(), ..url_slot() };
+                events.push(Event::Link { slot, url });
+                false
+            }
+        }
+    }
+
+    /// Writes a held key and the opening quote of its value.
+    fn open_member(&mut self, member: bool, events: &mut Events) {
+        if member {
+            self.keep(events);
+            self.write(b"\"", events);
+        }
+    }
+
+    /// Nothing may be held while a slot's events are told.
+    fn settle(&mut self, events: &mut Events) {
+        if let Some(item) = &mut self.item {
+            item.settle(true, events);
+        }
+    }
+
+    /// The text broke: whatever is held goes out as it came.
+    fn abandon(&mut self, events: &mut Events) {
+        match std::mem::replace(&mut self.value, Value::Plain) {
+            Value::Plain | Value::Type(_) => {}
+            Value::Text(_, mut scanner) => scanner.abandon(events),
+            Value::Candidate(mut candidate) => candidate.abandon(events),
+            Value::Member => self.open_member(true, events),
+            Value::Url { raw, member } => {
+                self.open_member(member, events);
+                self.write(&raw, events);
+            }
+        }
+        if let Some(item) = self.item.take() {
+            item.finish(events);
+        }
+    }
+}
+
+fn url_slot() -> Slot {
+    Slot { lead: Default::default(), fill: Fill::Url, original: Default::default(), passed_on: false }
+}
+
+fn kept_slot() -> Slot {
+    Slot { fill: Fill::Nothing, passed_on: true, ..url_slot() }
+}
+
+fn base64_then_url() -> Fill {
+    Fill::Base64ThenUrl(text(&[b"\",\"url\":\""]))
+}
+
+fn is_data_uri(raw: &[u8]) -> bool {
+    raw.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"data:"))
+}
+
+fn is_http(url: &str) -> bool {
+    let scheme = url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+    matches!(scheme.as_deref(), Some("http" | "https"))
+}

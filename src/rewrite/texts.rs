@@ -1,0 +1,62 @@
+//! Text fields that go on from one document of a stream to the next.
+
+use super::{Events, Slot, json::Name, text::TextScanner};
+
+/// One text field of one choice (or output).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Field {
+    pub(super) place: u32,
+    pub(super) name: Name,
+}
+
+/// The text fields of a stream that hold something back, and where text was last.
+#[derive(Debug, Default)]
+pub(super) struct Texts {
+    /// Text goes on in the next document; else it ends with its string.
+    pub(super) streamed: bool,
+    open: Vec<(Field, TextScanner)>,
+    /// Places whose text ends with the document at hand.
+    pub(super) ending: Vec<u32>,
+    /// Where the last text of the document at hand began and ended, by its offsets in the document.
+    pub(super) last: Option<(Field, u64, u64)>,
+    numbers: u32,
+}
+
+impl Texts {
+    /// The scanner of a field, as it was left, or a new one.
+    pub(super) fn take(&mut self, field: Field, slot: Slot) -> TextScanner {
+        match self.open.iter().position(|(open, _)| *open == field) {
+            Some(at) => self.open.swap_remove(at).1,
+            None => {
+                self.numbers = self.numbers.wrapping_add(1).max(1);
+                TextScanner::new(slot, self.numbers)
+            }
+        }
+    }
+
+    /// The field's string ends, and with it the text unless it goes on in another document.
+    pub(super) fn put(&mut self, field: Field, mut scanner: TextScanner, events: &mut Events) {
+        if !self.streamed || self.ending.contains(&field.place) {
+            scanner.finish(events);
+        } else if scanner.is_holding() {
+            self.open.push((field, scanner));
+        }
+    }
+
+    /// Whether any text is held back.
+    pub(super) fn is_holding(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    /// The fields that hold text back.
+    pub(super) fn holding(&self) -> impl Iterator<Item = Field> {
+        self.open.iter().map(|(field, _)| *field)
+    }
+
+    /// Lets go of what a field holds.
+    pub(super) fn finish(&mut self, field: Field, events: &mut Events) {
+        if let Some(at) = self.open.iter().position(|(open, _)| *open == field) {
+            self.open.swap_remove(at).1.finish(events);
+        }
+    }
+}
