@@ -12,6 +12,8 @@ use crate::{
 
 const UPSTREAM_KEY: &str = "sk-upstream";
 
+type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str, u16, &'a str);
+
 /// Asserts that neither the answer nor the metrics hold a key, and that the request can be traced.
 #[track_caller]
 fn is_clean(house: &House, answer: &Answer) {
@@ -46,7 +48,8 @@ async fn a_request_that_cannot_be_right_never_reaches_an_upstream() {
     let json = ("content-type", "application/json");
     let fox = r#"{"model":"demo-image","prompt":"a fox"}"#;
     let long = format!(r#"{{"model":"demo-image","prompt":"{}"}}"#, "x".repeat(5000));
-    let cases: [(&str, &[(&str, &str)], &str, u16, &str); 17] = [
+    // What is wrong, headers, body → status, code.
+    let cases: [Case<'_>; 17] = [
         ("no key", &[json], fox, 401, "invalid_api_key"),
         ("a wrong key", &[("authorization", "Bearer sk-nobody"), json], fox, 401, "invalid_api_key"),
         ("the upstream's key", &[("authorization", "Bearer sk-upstream"), json], fox, 401, "invalid_api_key"),
@@ -79,7 +82,7 @@ async fn a_request_that_cannot_be_right_never_reaches_an_upstream() {
     ];
     for (what, headers, body, status, code) in cases {
         let answer = house.send(Method::POST, "/v1/images/generations", headers, body.to_owned()).await;
-        println!("{what}");
+        assert_eq!(answer.status, status, "{what}: {}", answer.text());
         let message = answer.error(status, code);
         assert!(message.len() > 10, "{what}: {message}");
         is_clean(&house, &answer);

@@ -53,7 +53,6 @@ async fn the_python_sdk_sees_errors_of_the_right_class() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "pictures in streams are not rewritten yet"]
 async fn the_python_sdk_chats() {
     python("chat").await;
 }
@@ -69,7 +68,6 @@ async fn the_node_sdk_sees_errors_of_the_right_class() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "pictures in streams are not rewritten yet"]
 async fn the_node_sdk_chats() {
     node("chat").await;
 }
