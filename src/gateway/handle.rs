@@ -144,9 +144,10 @@ impl Gateway {
     /// Counts and logs a request that has ended, once; for `logging`. One that [`handle`](Self::handle) answered has been
     /// counted already, and one that is none of ours is not counted.
     pub fn finish(&self, session: &Session, ctx: &mut Ctx) {
-        if ctx.in_flight.take().is_none() {
+        // Held to the end: who waits for the last request also waits for its line in the log.
+        let Some(_in_flight) = ctx.in_flight.take() else {
             return; // counted already, or none of ours
-        }
+        };
         let status = ctx.status.or_else(|| session.response_written().map(|header| header.status));
         // 499: the client went before there was an answer (the code is nginx's).
         let status = status.map_or(499, |status| status.as_u16());
