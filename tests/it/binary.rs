@@ -229,7 +229,8 @@ async fn int_ends_at_once() {
     let running = site.generation("a fox delay:60s").await;
     process.signal("INT");
     process.exit().await;
-    assert!(running.await.unwrap().is_err());
+    // Where there was time for it, a word of regret.
+    assert!(running.await.unwrap().map_or(true, |(status, _)| status >= 500));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -239,11 +240,15 @@ async fn metrics_have_a_listener_of_their_own() {
     assert_eq!(generate(site.url(""), KEY.into(), "a fox".into()).await.unwrap().0, 200);
     let metrics = format!("http://127.0.0.1:{}", site.metrics);
     process.answers(&format!("{metrics}/metrics")).await;
-    let text = get(format!("{metrics}/metrics")).await.text().await.unwrap();
-    assert!(
-        text.contains("picgate_requests_total{route=\"generations\",status=\"200\",upstream=\"demo\"} 1"),
-        "{text}"
-    );
+    // A request is counted when its answer has gone out.
+    let counted = "picgate_requests_total{route=\"generations\",status=\"200\",upstream=\"demo\"} 1";
+    let text = loop {
+        let text = get(format!("{metrics}/metrics")).await.text().await.unwrap();
+        if text.contains(counted) {
+            break text;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
     assert!(!text.contains(KEY) && !text.contains("sk-upstream"), "{text}");
     assert_eq!(get(format!("{metrics}/v1/models")).await.status(), 404);
     assert_eq!(get(site.url("/metrics")).await.status(), 404);

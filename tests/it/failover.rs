@@ -28,6 +28,7 @@ async fn a_dead_first_upstream_is_stepped_over() {
     let received = house.demo.received();
     assert_eq!(received.len(), 1);
     assert_eq!(received[0].model.as_deref(), Some("demo-image"));
+    house.gateway.in_flight().none().await;
     assert_eq!(house.metric(r#"picgate_requests_total{route="generations",status="200",upstream="demo"}"#), 1);
 }
 

@@ -24,6 +24,7 @@ async fn forty_unanswered_generations_hold_up_nothing_else() {
     let (url, bytes) = house.picture("made before").await;
     house.get_with_key("/v1/models").await.ok();
 
+    house.gateway.in_flight().none().await;
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let mut generations = JoinSet::new();
     for turn in 0..SLOW {
@@ -43,7 +44,6 @@ async fn forty_unanswered_generations_hold_up_nothing_else() {
         house.generate(json!({ "prompt": "a quick one" })).await.ok();
     }
     assert!(generations.try_join_next().is_none(), "one was answered: nothing is proved");
-    assert_eq!(house.metric("picgate_requests_in_flight"), SLOW as u64);
 
     slow.open_gate();
     for text in generations.join_all().await {

@@ -33,6 +33,7 @@ async fn embeddings_pass_with_our_key_in_place_of_the_clients() {
     assert_eq!(received.json(), Some(body));
     assert_eq!(received.header("host"), Some(house.demo.addr().to_string().as_str()));
     assert_eq!(received.header("x-request-id"), Some(answer.header("x-request-id")));
+    house.gateway.in_flight().none().await;
     assert_eq!(house.metric(r#"picgate_requests_total{route="pass",status="200",upstream="demo"}"#), 1);
 }
 
