@@ -48,18 +48,40 @@ impl App {
     pub fn build(config: Config, registry: &Registry) -> Result<Self, StartError> {
         let metrics = Metrics::register(registry)?;
         let store = Store::open(&config.data_dir, &config.store)?;
-        let stored: Vec<StoredKey> = store.state().read_json(KEYS)?.unwrap_or_default();
-        let mut keys = Keys::new(&config.keys, &stored);
+        let mut stored = stored_keys(&store)?;
         let mut first_key = None;
-        if keys.is_empty() {
+        if stored.is_empty() && config.keys.is_empty() {
             let (key, entry) = new_key("first")?;
-            store.state().write_json(KEYS, &[&entry])?;
-            keys = Keys::new(&[], &[entry]);
+            stored.push(entry);
+            store.state().write_json(KEYS, &stored)?;
             first_key = Some(key);
         }
-        let fetcher = Fetcher::new(&config.fetch).map_err(|error| StartError::Fetch(error.to_string()))?;
-        let settings = Settings { config: Arc::new(config), keys, fetcher };
+        let settings = settings(config, &stored)?;
         let gateway = Gateway::new(Arc::new(Core::new(settings, store, metrics)));
         Ok(Self { gateway, first_key })
     }
+}
+
+/// Puts another configuration in force. What is bound to the process (listeners, data directory, store, metrics) stays as
+/// it was started.
+///
+/// Reads `state/`: not for an async worker.
+///
+/// # Errors
+/// When it cannot be used; then nothing has changed.
+pub fn reload(gateway: &Gateway, config: Config) -> Result<(), StartError> {
+    let core = gateway.core();
+    let stored = stored_keys(&core.store)?;
+    core.replace(settings(config, &stored)?);
+    Ok(())
+}
+
+fn settings(config: Config, stored: &[StoredKey]) -> Result<Settings, StartError> {
+    let keys = Keys::new(&config.keys, stored);
+    let fetcher = Fetcher::new(&config.fetch).map_err(|error| StartError::Fetch(error.to_string()))?;
+    Ok(Settings { config: Arc::new(config), keys, fetcher })
+}
+
+fn stored_keys(store: &Store) -> Result<Vec<StoredKey>, StoreError> {
+    Ok(store.state().read_json(KEYS)?.unwrap_or_default())
 }

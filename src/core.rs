@@ -38,6 +38,11 @@ impl Core {
         Self { settings: ArcSwap::from_pointee(settings), store, transport, catalogue, metrics }
     }
 
+    /// Puts other settings in force. Requests that have begun end under the ones they began with.
+    pub fn replace(&self, settings: Settings) {
+        self.settings.store(Arc::new(settings));
+    }
+
     /// The settings in force now.
     pub fn settings(&self) -> Arc<Settings> {
         self.settings.load_full()

@@ -20,6 +20,8 @@ pub struct Error {
     message: Cow<'static, str>,
     param: Option<Cow<'static, str>>,
     retry_after: Option<Duration>,
+    /// Name of the upstream at which it happened: for metrics and logs, never for the client.
+    upstream: Option<String>,
 }
 
 /// Every way a request can fail by our own doing. An upstream's own error answers pass through and are not in here.
@@ -128,7 +130,7 @@ impl Code {
 impl Error {
     /// An error with this code and message.
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, message: message.into(), param: None, retry_after: None }
+        Self { code, message: message.into(), param: None, retry_after: None, upstream: None }
     }
 
     /// Names the request's field that is at fault (`messages[0].content[1].image_url.url`).
@@ -143,6 +145,18 @@ impl Error {
     pub fn retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
         self
+    }
+
+    /// Notes the upstream at which it happened.
+    #[must_use]
+    pub fn at_upstream(mut self, name: &str) -> Self {
+        self.upstream = Some(name.to_owned());
+        self
+    }
+
+    /// The upstream at which it happened.
+    pub fn upstream(&self) -> Option<&str> {
+        self.upstream.as_deref()
     }
 
     /// What kind of failure it is.

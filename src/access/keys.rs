@@ -121,7 +121,7 @@ mod tests {
             images: Some(ResponseForm::Both),
             images_force: true,
         };
-        let keys = Keys::new(&[configured], &[stored.clone()]);
+        let keys = Keys::new(&[configured], std::slice::from_ref(&stored));
         assert!(!stored.hash.contains(&made[3..]));
         let check = |name: &str, value: &str| {
             let headers = HeaderMap::from_iter([(name.parse().unwrap(), value.parse().unwrap())]);

@@ -10,23 +10,27 @@ use crate::config::{Config, Loaded};
 pub(super) fn check(path: &Path) -> Result<(), Failure> {
     let loaded = load(path)?;
     server_conf(path)?;
-    println!(
-        "{}: ok ({} upstreams, {} models, {} keys)",
-        path.display(),
-        loaded.config.upstreams.len(),
-        loaded.config.models.len(),
-        loaded.config.keys.len()
-    );
+    let Config { upstreams, models, keys, .. } = &loaded.config;
+    let (upstreams, models) = (upstreams.len(), models.len());
+    let keys = match keys.len() {
+        0 => "none here: those made at run time count, and the first start makes one".to_owned(),
+        keys => keys.to_string(),
+    };
+    println!("{}: ok (upstreams: {upstreams}, models: {models}, keys: {keys})", path.display());
     Ok(())
 }
 
 /// Reads our part of the file. Warnings go to stderr.
 pub(super) fn load(path: &Path) -> Result<Loaded, Failure> {
-    let loaded = Config::load(path).map_err(Failure::config)?;
-    for warning in &loaded.warnings {
+    let loaded = Config::load(path);
+    let warnings = match &loaded {
+        Ok(loaded) => &loaded.warnings,
+        Err(problems) => &problems.warnings,
+    };
+    for warning in warnings {
         eprintln!("warning: {warning}");
     }
-    Ok(loaded)
+    loaded.map_err(Failure::config)
 }
 
 /// Reads Pingora's part of the file.
@@ -35,7 +39,7 @@ pub(super) fn server_conf(path: &Path) -> Result<ServerConf, Failure> {
         std::fs::read_to_string(path).map_err(|error| Failure::config(format!("{}: {error}", path.display())))?;
     ServerConf::from_yaml(&text).map_err(|error| {
         // Pingora's message holds the whole file, and with it secrets: only the cause is shown.
-        let cause = std::error::Error::source(error.as_ref()).map_or_else(String::new, ToString::to_string);
+        let cause = error.cause.map_or_else(|| "they cannot be read".to_owned(), |cause| cause.to_string());
         Failure::config(format!("{}: in Pingora's own settings: {cause}", path.display()))
     })
 }

@@ -53,7 +53,7 @@ pub(super) fn demo(options: &Options) -> Result<(), Failure> {
         ..ServerConf::default()
     };
     let port = options.port;
-    run::serve(conf, config, false, |_, _| print_guide(port, &key))?;
+    run::serve(conf, config, false, None, |_, _| print_guide(port, &key))?;
     drop((upstream, runtime));
     Ok(())
 }

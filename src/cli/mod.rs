@@ -22,7 +22,7 @@ pub struct Cli {
 enum Command {
     /// Run the gateway.
     ///
-    /// Signals: TERM stops gracefully (requests in flight are answered, within grace_period_seconds plus
+    /// Signals: HUP reads the configuration file again (or keeps the old one and says why), TERM stops gracefully (requests in flight are answered, within grace_period_seconds plus
     /// graceful_shutdown_timeout_seconds), INT stops at once, QUIT hands the listening sockets over to a process started
     /// with --upgrade.
     Run {

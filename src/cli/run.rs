@@ -1,6 +1,11 @@
 //! `picgate run`.
 
-use std::{net::TcpListener, path::Path, sync::Arc, time::Duration};
+use std::{
+    net::TcpListener,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use pingora_core::{
@@ -11,10 +16,11 @@ use pingora_core::{
     services::background::{BackgroundService, background_service},
 };
 use prometheus::Registry;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Failure, check};
 use crate::{
-    app::App,
+    app::{self, App},
     config::Config,
     gateway::{Gateway, server},
 };
@@ -26,7 +32,7 @@ pub(super) fn run(path: &Path, upgrade: bool) -> Result<(), Failure> {
     start_logging("info");
     let loaded = check::load(path)?;
     let conf = check::server_conf(path)?;
-    serve(conf, loaded.config, upgrade, |config, first_key| {
+    serve(conf, loaded.config, upgrade, Some(path.to_owned()), |config, first_key| {
         if let Some(key) = first_key {
             println!("picgate has no keys yet, so it made one. It is shown only now:\n\n  {key}\n");
         }
@@ -34,11 +40,12 @@ pub(super) fn run(path: &Path, upgrade: bool) -> Result<(), Failure> {
     })
 }
 
-/// Runs until a signal ends it. `ready` is called before the first request can come.
+/// Runs until a signal ends it. `file` is read again on HUP; `ready` is called before the first request can come.
 pub(super) fn serve(
     mut conf: ServerConf,
     config: Config,
     upgrade: bool,
+    file: Option<PathBuf>,
     ready: impl FnOnce(&Config, Option<&str>),
 ) -> Result<(), Failure> {
     // Pingora waits for the whole grace period and then drops what is still running. Here both periods are for requests in
@@ -66,6 +73,7 @@ pub(super) fn serve(
         server.add_boxed_service(server::metrics(registry, address));
     }
     server.add_services(server::background(gateway.clone()));
+    server.add_service(background_service("reload", Reload { gateway: gateway.clone(), started: shown.clone(), file }));
     server.add_service(background_service("drain", Drain { gateway, pid_file: pid_file.clone() }));
 
     pid_file.write();
@@ -87,6 +95,53 @@ fn can_listen(config: &Config) -> Result<(), Failure> {
 pub(super) fn start_logging(level: &str) {
     let default = format!("{level},pingora_core=warn,pingora_proxy=error,sled=warn");
     let _ = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(default)).try_init();
+}
+
+/// On HUP: reads the configuration again, whole, and puts it in force, or keeps the old one and says why.
+struct Reload {
+    gateway: Gateway,
+    /// What the process was started with.
+    started: Config,
+    file: Option<PathBuf>,
+}
+
+#[async_trait]
+impl BackgroundService for Reload {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        let Ok(mut signals) = signal(SignalKind::hangup()) else { return };
+        loop {
+            tokio::select! {
+                _ = shutdown.changed() => return,
+                _ = signals.recv() => {}
+            }
+            let Some(file) = self.file.clone() else {
+                log::warn!("HUP: there is no configuration file to read again");
+                continue;
+            };
+            let (gateway, started) = (self.gateway.clone(), self.started.clone());
+            let reloaded = tokio::task::spawn_blocking(move || reload(&gateway, &started, &file)).await;
+            match reloaded {
+                Ok(Ok(())) => log::info!("HUP: the configuration was read again and is in force"),
+                Ok(Err(why)) => log::error!("HUP: the old configuration stays in force:\n{why}"),
+                Err(_) => log::error!("HUP: the old configuration stays in force"),
+            }
+        }
+    }
+}
+
+fn reload(gateway: &Gateway, started: &Config, file: &Path) -> Result<(), String> {
+    let loaded = check::load(file).map_err(|failure| failure.message)?;
+    let config = loaded.config;
+    let bound = [
+        ("listen", config.listen != started.listen),
+        ("metrics", config.metrics != started.metrics),
+        ("data_dir", config.data_dir != started.data_dir),
+        ("store", config.store != started.store),
+    ];
+    for (key, _) in bound.iter().filter(|(_, changed)| *changed) {
+        log::warn!("HUP: picgate.{key} has changed; that takes effect at the next start");
+    }
+    app::reload(gateway, config).map_err(|error| error.to_string())
 }
 
 /// Ends the process once a stop was asked for and every request has been answered.

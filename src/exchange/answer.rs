@@ -32,7 +32,7 @@ pub struct Answer {
 enum AnswerBody {
     /// As it comes.
     Passing {
-        incoming: Incoming,
+        incoming: Box<Incoming>,
         left: u64,
     },
     /// All there.
@@ -65,7 +65,7 @@ impl Answer {
         let headers = headers::for_client(&incoming.headers);
         let len = incoming.header(header::CONTENT_LENGTH).and_then(|len| len.parse().ok());
         let status = incoming.status;
-        let body = AnswerBody::Passing { incoming, left: limit };
+        let body = AnswerBody::Passing { incoming: Box::new(incoming), left: limit };
         Self { status, headers, len, upstream: upstream.to_owned(), is_events: false, body }
     }
 

@@ -89,12 +89,13 @@ async fn run(core: Arc<Core>, settings: Arc<Settings>, request: Request, plan: P
             Ok(answer) => {
                 let generation = generation(&request, &plan, &to, &inlined);
                 let keeper = Keeper::new(Arc::clone(&core), Arc::clone(&settings), generation);
-                return receive(answer, &to, &plan, &settings, keeper).await;
+                let answer = receive(answer, &to, &plan, &settings, keeper).await;
+                return answer.map_err(|error| error.at_upstream(&to.upstream.name));
             }
             Err(failure) => {
                 let go_on = retry::after_failure(&failure);
                 log::warn!("{}: upstream {}: {failure}", request.request_id, to.upstream.name);
-                failed = Some(failure.into());
+                failed = Some(Error::from(failure).at_upstream(&to.upstream.name));
                 if !go_on {
                     break;
                 }

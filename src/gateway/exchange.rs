@@ -63,8 +63,13 @@ impl Gateway {
                 ctx.upstream = Some(answer.upstream.clone());
                 deliver(session, ctx, answer, listener, on_disconnect, heartbeat).await
             }
-            Err(_) if listener == Listener::Gone => Ok(()),
-            Err(error) => respond::error(session, ctx, &error).await,
+            Err(error) => {
+                ctx.upstream = error.upstream().map(str::to_owned);
+                match listener {
+                    Listener::There => respond::error(session, ctx, &error).await,
+                    Listener::Gone => Ok(()),
+                }
+            }
         }
     }
 }

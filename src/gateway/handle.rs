@@ -145,11 +145,13 @@ impl Gateway {
         respond::whole(session, ctx, StatusCode::OK, headers, ADMIN_PAGE).await
     }
 
-    /// Counts and logs a finished request.
-    pub(super) fn finish(&self, session: &Session, ctx: &mut Ctx) {
-        if ctx.in_flight.take().is_none() {
+    /// Counts and logs a request that has ended, once; for `logging`. One that [`handle`](Self::handle) answered has been
+    /// counted already, and one that is none of ours is not counted.
+    pub fn finish(&self, session: &Session, ctx: &mut Ctx) {
+        // Held to the end: who waits for the last request also waits for its line in the log.
+        let Some(_in_flight) = ctx.in_flight.take() else {
             return; // counted already, or none of ours
-        }
+        };
         let status = ctx.status.or_else(|| session.response_written().map(|header| header.status));
         // 499: the client went before there was an answer (the code is nginx's).
         let status = status.map_or(499, |status| status.as_u16());
@@ -157,11 +159,15 @@ impl Gateway {
         self.core.metrics.finished(ctx.route, status, ctx.upstream.as_deref(), took);
         // Never the query: it may hold a secret.
         log::info!(
-            "{} {} {} {status} {:.1}ms client={} upstream={}",
+            "{} {} {} {status} {:.1}ms from={} client={} upstream={}",
             ctx.request_id,
             session.req_header().method,
             session.req_header().uri.path(),
             took.as_secs_f64() * 1000.0,
+            session
+                .client_addr()
+                .and_then(|addr| addr.as_inet())
+                .map_or_else(|| "-".to_owned(), |addr| addr.ip().to_string()),
             ctx.client.as_deref().unwrap_or("-"),
             ctx.upstream.as_deref().unwrap_or("-"),
         );

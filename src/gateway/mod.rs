@@ -4,8 +4,9 @@
 //! an exchange of our own; what it does not know under `/v1` passes through Pingora's filter chain (files, realtime,
 //! embeddings …).
 //!
-//! A foreign `ProxyHttp` can have the gateway inside: it keeps a [`Ctx`] in its own context and calls
-//! [`Gateway::handle`] first in its `request_filter` (`examples/embed.rs`).
+//! A foreign `ProxyHttp` can have the gateway inside: it keeps a [`Ctx`] in its own context, calls [`Gateway::handle`]
+//! first in its `request_filter`, and for requests that pass on the `pass_…` methods in the phases after it and
+//! [`Gateway::finish`] in `logging` (`examples/embed.rs`).
 
 mod body;
 mod exchange;
@@ -27,6 +28,7 @@ use url::Url;
 
 pub use in_flight::InFlight;
 pub use pingora_core;
+pub use pingora_http;
 pub use pingora_proxy;
 
 use crate::core::Core;
@@ -43,8 +45,8 @@ pub struct Gateway {
 pub enum Handled {
     /// It has been answered.
     Done,
-    /// It is one of ours, and allowed, and goes to an upstream through the filter chain: the gateway's own
-    /// `upstream_peer`, `upstream_request_filter` and `upstream_response_filter` know where and how.
+    /// It is one of ours, and allowed, and goes to an upstream through the filter chain: [`Gateway::pass_peer`],
+    /// [`Gateway::pass_request`], [`Gateway::pass_response`] and [`Gateway::pass_failed`] know where and how.
     Pass,
     /// None of ours: nothing has been read or written.
     NotOurs,

@@ -6,8 +6,12 @@ use pingora_core::{
     Error as PingoraError, ErrorSource, ErrorType, Result as PingoraResult, listeners::ALPN, upstreams::peer::HttpPeer,
 };
 use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::{FailToProxy, Session};
 
-use super::{Ctx, Gateway, Pass, respond::REQUEST_ID};
+use super::{
+    Ctx, Gateway, Pass,
+    respond::{self, REQUEST_ID},
+};
 use crate::{
     error::{Code, Error},
     upstream::{authority, bearer, headers, peer, scrubbed},
@@ -97,6 +101,19 @@ impl Gateway {
         )?;
         Ok(())
     }
+
+    /// Tells the client why its request could not pass, if there is still a client and nothing has been sent. For
+    /// `fail_to_proxy`.
+    pub async fn pass_failed(&self, session: &mut Session, error: &PingoraError, ctx: &mut Ctx) -> FailToProxy {
+        let error = failure(error).filter(|_| session.response_written().is_none());
+        if let Some(error) = &error
+            && let Err(e) = respond::error(session, ctx, error).await
+        {
+            log::debug!("{}: {e}", ctx.request_id);
+        }
+        let error_code = error.map_or(0, |error| error.status().as_u16());
+        FailToProxy { error_code, can_reuse_downstream: false }
+    }
 }
 
 impl Gateway {
@@ -118,7 +135,7 @@ fn not_passing() -> Box<PingoraError> {
 }
 
 /// What to tell the client of a failure in the filter chain. `None`: there is nobody to tell.
-pub(super) fn failure(error: &PingoraError) -> Option<Error> {
+fn failure(error: &PingoraError) -> Option<Error> {
     Some(match (error.esource(), error.etype()) {
         (_, kind) if *kind == UPSTREAM_AUTH => Error::new(
             Code::UpstreamAuth,

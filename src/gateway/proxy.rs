@@ -8,7 +8,7 @@ use pingora_core::{Error as PingoraError, Result as PingoraResult, upstreams::pe
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
-use super::{Ctx, Gateway, Handled, pass, request_id, respond};
+use super::{Ctx, Gateway, Handled, request_id, respond};
 use crate::error::{Code, Error};
 
 #[async_trait]
@@ -66,14 +66,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, e: &PingoraError, ctx: &mut Ctx) -> FailToProxy {
-        let error = pass::failure(e).filter(|_| session.response_written().is_none());
-        if let Some(error) = &error
-            && let Err(e) = respond::error(session, ctx, error).await
-        {
-            log::debug!("{}: {e}", ctx.request_id);
-        }
-        let error_code = error.map_or(0, |error| error.status().as_u16());
-        FailToProxy { error_code, can_reuse_downstream: false }
+        self.pass_failed(session, e, ctx).await
     }
 
     /// What Pingora's own log lines say of a request. Never the query: it may hold a secret.

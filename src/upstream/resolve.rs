@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     io,
     net::{IpAddr, SocketAddr},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -13,10 +13,13 @@ use url::{Host, Url};
 /// How long an answer of the system's resolver is used.
 const LIFETIME: Duration = Duration::from_secs(30);
 
+/// Host and port → since when, and the addresses.
+type Known = HashMap<(String, u16), (Instant, Vec<SocketAddr>)>;
+
 /// Looks up the hosts of upstreams, of which there are few.
 #[derive(Debug, Default)]
 pub(super) struct Resolver {
-    known: Mutex<HashMap<(String, u16), (Instant, Vec<SocketAddr>)>>,
+    known: Mutex<Known>,
 }
 
 impl Resolver {
@@ -49,7 +52,7 @@ impl Resolver {
         self.lock().remove(&(url.host_str().unwrap_or_default().to_owned(), port));
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(String, u16), (Instant, Vec<SocketAddr>)>> {
+    fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -11,9 +11,21 @@
 mod harness;
 
 mod answers;
+mod binary;
 mod bodies;
+mod embed;
+mod errors;
+mod failover;
 mod framings;
+mod isolation;
+mod models;
 mod multipart;
+mod pass;
 mod policies;
+mod process;
 mod regressions;
+mod regressions2;
 mod requests;
+mod scripted;
+mod sdk;
+mod serving;

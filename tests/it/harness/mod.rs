@@ -21,7 +21,7 @@ pub use answer::{Answer, IntoBody};
 pub use canned::Canned;
 pub use direct::{data_uri, decoded, encoded};
 pub use h2::H2;
-pub use house::{House, KEY};
+pub use house::{Builder, House, KEY};
 pub use silent::Silent;
 
 /// Longest time a test waits for something to happen.
