@@ -223,6 +223,29 @@ async fn term_answers_what_is_in_flight_takes_nothing_new_and_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn quit_hands_the_sockets_over_without_a_refused_connection() {
+    let site = Site::with_key().await;
+    let mut old = site.run().await;
+    let running = site.generation("a fox delay:2s").await;
+    let new = Process::start(site.command("run").arg("--upgrade"));
+    // The new process waits for the sockets there.
+    while !Path::new(&site.path("data/upgrade.sock")).exists() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    old.signal("QUIT");
+    let mut reads = 0;
+    let code = loop {
+        assert_eq!(get(site.url("/readyz")).await.status(), 200);
+        reads += 1;
+        if old.has_ended() {
+            break old.exit().await;
+        }
+    };
+    assert_eq!((code, running.await.unwrap().unwrap().0), (Some(0), 200), "{reads} reads, {}", old.stderr());
+    assert_eq!(generate(site.url(""), KEY.into(), "a fox".into()).await.unwrap().0, 200, "{}", new.stderr());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn int_ends_at_once() {
     let site = Site::with_key().await;
     let mut process = site.run().await;

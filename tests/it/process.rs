@@ -71,6 +71,10 @@ impl Process {
         assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
     }
 
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Waits until it has ended; returns its exit code, or `None` when a signal ended it.
     pub async fn exit(&mut self) -> Option<i32> {
         let since = Instant::now();
