@@ -55,7 +55,10 @@ impl Intake {
                 } else {
                     "application/json"
                 };
-                return Err(Error::new(Code::UnsupportedMediaType, format!("This endpoint takes {takes}.")));
+                return Err(Error::new(
+                    Code::UnsupportedMediaType,
+                    format!("This endpoint takes {takes}: the Content-Type header must say so."),
+                ));
             }
         };
         Ok(Self { spool: store.spool(), scanner, limit })

@@ -153,8 +153,8 @@ async fn receive(
     }
     let encoded =
         incoming.header(header::CONTENT_ENCODING).is_some_and(|coding| !coding.eq_ignore_ascii_case("identity"));
-    if !incoming.status.is_success() || encoded {
-        return Ok(Answer::passing(incoming, name, limit));
+    if !incoming.status.is_success() || incoming.status == StatusCode::NO_CONTENT || encoded {
+        return pass(incoming, to, limit).await;
     }
     let rewriter = match kind(&mut incoming).await? {
         Kind::Json => Rewriter::Json(Box::new(AnswerRewriter::new(plan.rules))),

@@ -37,7 +37,7 @@ impl Route {
         if path.starts_with("/v1/") && !is_plain(path) {
             return Self::OddPath;
         }
-        let path = if path.len() > 1 { path.trim_end_matches('/') } else { path };
+        let path = if path.starts_with("/v1/") { path.trim_end_matches('/') } else { path };
         let reads = matches!(*method, Method::GET | Method::HEAD);
         if let Some(route) = ApiRoute::of(path) {
             return match (route, method) {

@@ -9,10 +9,10 @@ use tokio::{net::TcpStream, task::JoinHandle};
 
 use crate::process::{Process, client, free_port, get, picgate, run};
 
-const KEY: &str = "test-key-0123456789";
+pub const KEY: &str = "test-key-0123456789";
 
 /// A folder with a configuration file, and the upstream it names.
-struct Site {
+pub struct Site {
     demo: Demo,
     port: u16,
     metrics: u16,
@@ -48,15 +48,15 @@ picgate:
         site
     }
 
-    async fn with_key() -> Self {
+    pub async fn with_key() -> Self {
         Self::new(&format!("  keys: [ {{ name: test, key: {KEY} }} ]\n")).await
     }
 
-    fn path(&self, name: &str) -> String {
+    pub fn path(&self, name: &str) -> String {
         self.folder.path().join(name).to_str().unwrap().to_owned()
     }
 
-    fn url(&self, path: &str) -> String {
+    pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
@@ -67,7 +67,7 @@ picgate:
     }
 
     /// Runs the gateway; returns when it is ready.
-    async fn run(&self) -> Process {
+    pub async fn run(&self) -> Process {
         let mut process = Process::start(&mut self.command("run"));
         process.answers(&self.url("/readyz")).await;
         process
@@ -143,7 +143,7 @@ async fn check_passes_a_good_file_and_touches_nothing() {
     let site = Site::with_key().await;
     let (code, stdout, stderr) = run(site.command("check")).await;
     assert_eq!(code, Some(0), "{stderr}");
-    assert!(stdout.contains(": ok (1 upstreams, 1 models, 1 keys)"), "{stdout}");
+    assert!(stdout.contains(": ok (upstreams: 1, models: 1, keys: 1)"), "{stdout}");
     assert!(!Path::new(&site.path("data")).exists());
 }
 

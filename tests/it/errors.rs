@@ -207,7 +207,7 @@ async fn an_upstream_that_breaks_off_is_one_clean_502_and_is_asked_once() {
         assert_eq!(kept(&house), before, "{prompt}");
     }
     house.gateway.in_flight().none().await;
-    assert_eq!(house.metric(r#"picgate_requests_total{route="generations",status="502",upstream="-"}"#), 4);
+    assert_eq!(house.metric(r#"picgate_requests_total{route="generations",status="502",upstream="demo"}"#), 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]

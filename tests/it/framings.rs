@@ -56,9 +56,11 @@ async fn an_answer_may_be_framed_in_any_legal_way() {
     let old = format!("HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n{body}");
     for (case, text, then) in [
         ("a length", with_length(&body), Then::GoOn),
-        ("a length, then closed", with_length(&body), Then::Close),
+        // An upstream that closes says so. One that does not can lose a request that was on its way, and such a request is
+        // not sent again: it may have been carried out.
+        ("a length, then closed", with_length(&body).replacen("\r\n", "\r\nConnection: close\r\n", 1), Then::Close),
         ("chunks", chunked(&body, 100), Then::GoOn),
-        ("tiny chunks", chunked(&body, 3), Then::Close),
+        ("tiny chunks", chunked(&body, 3), Then::GoOn),
         ("interim answers", format!("{interim}{}", with_length(&body)), Then::GoOn),
         ("up to the end", to_the_end, Then::Close),
         ("HTTP/1.0", old, Then::Close),

@@ -47,6 +47,12 @@ impl Process {
         self.stdout.text.lock().unwrap().clone()
     }
 
+    /// Waits until stderr holds `text`; returns all of it.
+    #[track_caller]
+    pub fn logs(&self, text: &str) -> String {
+        self.stderr.wait_for(text).unwrap_or_else(|said| panic!("no {text:?} in {said:?}"))
+    }
+
     pub fn stderr(&self) -> String {
         self.stderr.text.lock().unwrap().clone()
     }

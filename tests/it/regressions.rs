@@ -1,12 +1,17 @@
 //! Bugs that were found and fixed, each with a number.
 
 use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 use crate::{
     framings::in_front_of,
     harness::{
         Canned, House,
         raw::{Raw, Then},
+        wire::{Wire, post},
     },
 };
 
@@ -32,4 +37,79 @@ async fn r2_an_empty_twin_before_a_url_goes() {
     let answer = house.generate(json!({ "prompt": "x" })).await;
     let ours = answer.ok()["data"][0]["url"].as_str().unwrap().to_owned();
     assert_eq!(answer.text(), format!("{{\"data\":[{{\"x\":1,\"url\":\"{ours}\"}}]}}"));
+}
+
+/// 3: `..` in a path led out of the upstream's base path, with the operator's key; other spellings led past the rules of
+/// an intercepted route.
+#[tokio::test(flavor = "multi_thread")]
+async fn r3_no_path_leads_out_of_the_upstreams_base() {
+    let house = House::new().await;
+    for path in ["/v1/../../admin", "/v1/%2e%2e/%2E%2e/admin", "/v1/x/../images/generations", "/v1//images/generations"]
+    {
+        let mut wire = Wire::to(&house).await;
+        wire.send(post(path, "{}")).await;
+        wire.answer().await.error(400, "invalid_request");
+    }
+    assert!(house.demo.received().is_empty());
+}
+
+/// 4: an upstream's error message that quotes the gateway's key there went on to the client.
+#[tokio::test(flavor = "multi_thread")]
+async fn r4_a_quoted_key_is_unreadable() {
+    let text = "HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nContent-Length: 42\r\n\r\n{\"error\":{\"message\":\"key sk-raw-secret!\"}}";
+    let raw = Raw::new([text], Then::GoOn).await;
+    let upstream = raw.upstream().replace(" }", ", api_key: sk-raw-secret }");
+    let models = "    - { name: \"*\", targets: [ { upstream: raw } ] }";
+    let house = House::builder().upstream(&upstream).models(models).start().await;
+    for path in ["/v1/images/generations", "/v1/embeddings"] {
+        let answer = house.post(path, json!({ "model": "x", "prompt": "x" })).await;
+        assert_eq!(answer.status, 403, "{path}");
+        assert_eq!(answer.text(), "{\"error\":{\"message\":\"key *************!\"}}", "{path}");
+    }
+}
+
+/// 5: an answer of unknown length went to an HTTP/1.0 client in chunks, which it took for the data.
+#[tokio::test(flavor = "multi_thread")]
+async fn r5_an_http_1_0_client_gets_no_chunks() {
+    let text = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\ndata: 1\n\n";
+    let raw = Raw::new([text], Then::Close).await;
+    let house = in_front_of(&raw).await;
+    let mut socket = TcpStream::connect(house.addr()).await.unwrap();
+    let request = post("/v1/chat/completions", r#"{"model":"x"}"#).replace("HTTP/1.1", "HTTP/1.0");
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.ends_with("\r\n\r\ndata: 1\n\n"), "{answer}");
+}
+
+/// 6: a 429 that says when to come back was lost when the next upstream could not be reached.
+#[tokio::test(flavor = "multi_thread")]
+async fn r6_the_best_refusal_is_the_answer() {
+    let refusal = "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+    let raw = Raw::new([refusal], Then::GoOn).await;
+    let house = House::builder()
+        .upstream(&raw.upstream())
+        .upstream("{ name: dead, base_url: \"http://127.0.0.1:1/v1\" }")
+        .models("    - { name: \"*\", targets: [ { upstream: raw }, { upstream: dead } ] }")
+        .start()
+        .await;
+    let answer = house.generate(json!({ "prompt": "x" })).await;
+    assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (429, "7"));
+}
+
+/// 7: an answer that ends with its connection, in the middle of its JSON, passed as complete.
+#[tokio::test(flavor = "multi_thread")]
+async fn r7_a_cut_answer_without_framing_is_no_answer() {
+    let text = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n{\"data\":[{\"b64_json\":\"iVBOR";
+    let raw = Raw::new([text], Then::Close).await;
+    in_front_of(&raw).await.generate(json!({ "prompt": "x" })).await.error(502, "upstream_failed");
+}
+
+/// 8: `response_format: null` reached models that refuse the field.
+#[tokio::test(flavor = "multi_thread")]
+async fn r8_a_null_response_format_is_taken_out() {
+    let house = House::new().await;
+    let body = json!({ "model": "gpt-image-demo", "prompt": "x", "size": "64x64", "response_format": null });
+    house.post("/v1/images/generations", body).await.ok();
+    assert!(house.demo.received()[0].json().unwrap().get("response_format").is_none());
 }

@@ -1,0 +1,115 @@
+//! Streams leave with their pictures as URLs, event by event.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, House, KEY};
+
+/// The JSON of every event.
+fn events(answer: &Answer) -> Vec<Value> {
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.header("content-type"), "text/event-stream");
+    assert_eq!(answer.header("x-accel-buffering"), "no");
+    let text = answer.text();
+    text.lines().filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok()).collect()
+}
+
+async fn chat(house: &House, prompt: &str) -> Answer {
+    let body = json!({ "model": "demo-chat", "stream": true, "messages": [ { "role": "user", "content": prompt } ] });
+    house.post("/v1/chat/completions", body).await
+}
+
+/// The only URL of ours in a text, and the picture behind it.
+async fn only_picture(house: &House, text: &str) -> Answer {
+    let prefix = format!("{}/images/", house.origin());
+    let mut found = text.split(&prefix).skip(1);
+    let name = found.next().unwrap_or_else(|| panic!("no picture in {text}"));
+    assert!(found.next().is_none(), "{text}");
+    let name: String = name.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '.').collect();
+    let picture = house.get(&format!("/images/{name}")).await;
+    assert_eq!(picture.status, 200);
+    picture
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chat_picture_cut_over_many_deltas_is_one_url() {
+    let house = House::new().await;
+    let picture = house.drawn("a red fox").await;
+    for words in ["", "delta:7", "delta:1000", "shape:bare delta:50", "shape:images", "shape:array"] {
+        let answer = chat(&house, &format!("draw a red fox {words}")).await;
+        assert!(!answer.text().contains("base64"), "{words}");
+        assert_eq!(only_picture(&house, &answer.text().replace("\"}", "\" }")).await.body, picture, "{words}");
+        assert!(answer.text().trim_end().ends_with("data: [DONE]"));
+        let finish = events(&answer)
+            .into_iter()
+            .filter_map(|event| event["choices"][0]["finish_reason"].as_str().map(str::to_owned));
+        assert_eq!(finish.collect::<Vec<_>>(), ["stop"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_images_stream_keeps_previews_and_turns_the_picture_into_a_url() {
+    let house = House::new().await;
+    let body = json!({ "model": "demo-image", "prompt": "a fox", "stream": true, "partial_images": 2 });
+    let answer = house.post("/v1/images/generations", body).await;
+    let events = events(&answer);
+    let names: Vec<&str> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
+    assert_eq!(
+        names,
+        ["image_generation.partial_image", "image_generation.partial_image", "image_generation.completed"]
+    );
+    assert!(events[0]["b64_json"].as_str().unwrap().starts_with("iVBOR"));
+    assert!(events[2].get("b64_json").is_none());
+    only_picture(&house, events[2]["url"].as_str().unwrap()).await;
+    assert_eq!(house.metric("picgate_pictures_stored_total"), 1, "previews are not kept");
+
+    let body = json!({ "model": "demo-image", "prompt": "a fox", "stream": true, "response_format": "b64_json" });
+    let answer = house.post("/v1/images/generations", body).await;
+    let completed = self::events(&answer).pop().unwrap();
+    assert!(completed.get("url").is_none());
+    assert!(completed["b64_json"].as_str().unwrap().starts_with("iVBOR"));
+    assert_eq!(house.metric("picgate_pictures_deduplicated_total"), 1, "kept all the same");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_responses_stream_names_the_same_picture_the_same_in_every_event() {
+    let models = "    - { name: demo-image, targets: [ { upstream: demo } ], images: { responses: url } }";
+    let house = House::builder().models(models).start().await;
+    let body = json!({ "model": "demo-image", "stream": true, "input": "a fox" });
+    let events = events(&house.post("/v1/responses", body).await);
+    let find = |name: &str| events.iter().find(|event| event["type"] == name).unwrap().clone();
+    let item = find("response.output_item.done")["item"]["result"].clone();
+    assert!(item.as_str().unwrap().starts_with(&house.origin()));
+    assert_eq!(find("response.completed")["response"]["output"][0]["result"], item);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_stream_is_kept_alive_between_events() {
+    let house = House::builder().line("images: { heartbeat: { sse: 20ms } }").start().await;
+    let answer = chat(&house, "hello slow:300ms words:3").await;
+    assert!(answer.text().contains("\n\n: keep-alive\n\ndata: "), "{}", answer.text());
+    let quiet = House::builder().line("images: { heartbeat: { sse: off } }").start().await;
+    assert!(!chat(&quiet, "hello slow:50ms words:3").await.text().contains("keep-alive"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_breaks_off_says_so() {
+    let house = House::new().await;
+    let answer = chat(&house, "draw a fox truncate:50%").await;
+    let last = answer.text();
+    assert!(last.contains("\n\nevent: error\ndata: {\"error\":"), "{last}");
+    assert_eq!(events(&answer).pop().unwrap()["error"]["code"], "upstream_failed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_labelled_as_json_is_still_a_stream() {
+    let body = crate::harness::fixture("resp.chat.markdown-split.sse");
+    let canned = crate::harness::Canned::new("application/json", body).await;
+    let models = "    - { name: \"*\", targets: [ { upstream: canned } ] }";
+    let house = House::builder().upstream(&canned.upstream()).models(models).start().await;
+    let headers = [("authorization", format!("Bearer {KEY}")), ("content-type", "application/json".to_owned())];
+    let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let answer = house.send(Method::POST, "/v1/chat/completions", &headers, r#"{"model":"x","stream":true}"#).await;
+    assert!(!events(&answer).is_empty());
+    only_picture(&house, &answer.text()).await;
+}
