@@ -70,6 +70,8 @@ impl Server {
     fn start(mut command: Command, addr: SocketAddr, dir: TempDir) -> Result<Self> {
         let log = dir.path().join("log");
         let file = fs::File::create(&log)?;
+        // No server writes an access log.
+        command.env("RUST_LOG", "warn");
         command.current_dir(dir.path()).stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         let process = command.spawn().map_err(|error| format!("{}: {error}", command.get_program().display()))?;
         let mut server = Self { addr, process, dir };

@@ -125,7 +125,7 @@ async fn send(
     let outgoing = Outgoing {
         method: Method::POST,
         url: target_url(&to.upstream.base_url, request.route.path(), request.query.as_deref()),
-        headers: headers.clone(),
+        headers,
         api_key: to.upstream.api_key.as_ref(),
         body: &body,
         timeout: settings.config.limits.upstream_timeout,

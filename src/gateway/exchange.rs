@@ -55,7 +55,7 @@ impl Gateway {
         let on_disconnect = exchange.images().on_disconnect;
         let heartbeat = exchange.images().heartbeat.sse;
         let mut listener = Listener::There;
-        let Some(answer) = while_there(session, exchange.run(), &mut listener, on_disconnect).await else {
+        let Some(answer) = while_there(session, Box::pin(exchange.run()), &mut listener, on_disconnect).await else {
             return Ok(()); // nobody waits, and nothing is to be finished
         };
         match answer {

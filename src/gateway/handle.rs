@@ -77,7 +77,8 @@ impl Gateway {
         client: Arc<Client>,
     ) -> PingoraResult<Handled> {
         match route {
-            Route::Exchange(route) => self.exchange(session, ctx, settings, client, route).await?,
+            // Boxed: its state is large, and every request's future is moved about with all it may hold.
+            Route::Exchange(route) => Box::pin(self.exchange(session, ctx, settings, client, route)).await?,
             Route::Models | Route::Model => self.models(session, ctx, route, &settings).await?,
             Route::WrongMethod => {
                 let error = Error::new(Code::MethodNotAllowed, "This endpoint takes POST requests.");

@@ -121,7 +121,7 @@ impl Catalogue {
         let request = Outgoing {
             method: Method::GET,
             url,
-            headers,
+            headers: &headers,
             api_key: upstream.api_key.as_ref(),
             body: &Body::default(),
             timeout: DEADLINE,

@@ -4,10 +4,7 @@
 //! credentials, and without what would tell the upstream about our users. Down: an allow list, so that no upstream can
 //! set cookies, policies or framing on our origin.
 
-use http::{
-    HeaderMap, HeaderName, HeaderValue,
-    header::{self, AsHeaderName},
-};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// Headers of one connection only, besides those that `Connection` names.
 const HOP_BY_HOP: [&str; 9] = [
@@ -40,30 +37,28 @@ pub const OURS: [&str; 8] = [
 /// What our own exchange sets anew.
 const FRAMING: [&str; 4] = ["accept-encoding", "content-length", "expect", "x-request-id"];
 
-/// Takes out the headers that end at us: those of the connection, credentials, and what would tell about our users.
+/// The headers of a request of our own exchange, without `Host`, `Authorization` and `Content-Length`.
 ///
-/// `Connection: X` can name any header; naming one must not remove what is added later, so this comes first.
-pub fn strip_for_upstream(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
+/// `Connection: X` can name any header as one of the connection; naming one must not remove what is added here.
+pub fn for_upstream(client: &HeaderMap, request_id: &str) -> HeaderMap {
+    let named: Vec<&str> = client
         .get_all(header::CONNECTION)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
+        .map(str::trim)
         .collect();
-    for name in named {
-        headers.remove(name);
+    let ends_here = |name: &str| {
+        HOP_BY_HOP.contains(&name)
+            || CREDENTIALS.contains(&name)
+            || OURS.contains(&name)
+            || FRAMING.contains(&name)
+            || named.iter().any(|named| named.eq_ignore_ascii_case(name))
+    };
+    let mut headers = HeaderMap::with_capacity(client.len() + 2);
+    for (name, value) in client.iter().filter(|(name, _)| !ends_here(name.as_str())) {
+        headers.append(name, value.clone());
     }
-    remove_all(headers, &HOP_BY_HOP);
-    remove_all(headers, &CREDENTIALS);
-    remove_all(headers, &OURS);
-}
-
-/// The headers of a request of our own exchange, without `Host`, `Authorization` and `Content-Length`.
-pub fn for_upstream(client: &HeaderMap, request_id: &str) -> HeaderMap {
-    let mut headers = client.clone();
-    strip_for_upstream(&mut headers);
-    remove_all(&mut headers, &FRAMING);
     // What we rewrite must be readable.
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     if let Ok(id) = HeaderValue::from_str(request_id) {
@@ -103,12 +98,6 @@ fn goes_on(name: &str) -> bool {
         ["x-accel-", "x-frame-options", "x-content-type-options", "x-powered-by", "x-xss-protection", "x-forwarded-"];
     EXACT.contains(&name)
         || (FAMILIES.iter().any(|family| name.starts_with(family)) && !NOT.iter().any(|not| name.starts_with(not)))
-}
-
-fn remove_all<K: AsHeaderName + Copy>(headers: &mut HeaderMap, names: &[K]) {
-    for name in names {
-        headers.remove(*name);
-    }
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ pub struct Outgoing<'a> {
     /// The whole URL: the upstream's base with the path and query behind it.
     pub url: Url,
     /// Without `Host`, `Authorization` and `Content-Length`.
-    pub headers: HeaderMap,
+    pub headers: &'a HeaderMap,
     pub api_key: Option<&'a Secret>,
     pub body: &'a Body,
     /// Longest silence.
@@ -206,8 +206,8 @@ fn request_header(request: &Outgoing<'_>) -> Option<Box<RequestHeader>> {
         target.push_str(query);
     }
     let mut header = RequestHeader::build(request.method.clone(), target.as_bytes(), None).ok()?;
-    for (name, value) in &request.headers {
-        header.append_header(name.clone(), value.clone()).ok()?;
+    for (name, value) in request.headers {
+        header.append_header(name, value.clone()).ok()?;
     }
     header.insert_header(header::HOST, authority(&request.url)).ok()?;
     if let Some(key) = request.api_key {
