@@ -2,14 +2,15 @@
 
 use std::path::Path;
 
-use pingora_core::server::configuration::ServerConf;
-
 use super::Failure;
-use crate::config::{Config, Loaded};
+use crate::{
+    config::{Config, Loaded},
+    gateway::server::ServerSettings,
+};
 
 pub(super) fn check(path: &Path) -> Result<(), Failure> {
     let loaded = load(path)?;
-    server_conf(path)?;
+    server_settings(path)?;
     let Config { upstreams, models, keys, .. } = &loaded.config;
     let (upstreams, models) = (upstreams.len(), models.len());
     let keys = match keys.len() {
@@ -34,12 +35,8 @@ pub(super) fn load(path: &Path) -> Result<Loaded, Failure> {
 }
 
 /// Reads Pingora's part of the file.
-pub(super) fn server_conf(path: &Path) -> Result<ServerConf, Failure> {
-    let text =
-        std::fs::read_to_string(path).map_err(|error| Failure::config(format!("{}: {error}", path.display())))?;
-    ServerConf::from_yaml(&text).map_err(|error| {
-        // Pingora's message holds the whole file, and with it secrets: only the cause is shown.
-        let cause = error.cause.map_or_else(|| "they cannot be read".to_owned(), |cause| cause.to_string());
-        Failure::config(format!("{}: in Pingora's own settings: {cause}", path.display()))
-    })
+pub(super) fn server_settings(path: &Path) -> Result<ServerSettings, Failure> {
+    let wrong = |why: String| Failure::config(format!("{}: {why}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    ServerSettings::read(&text).map_err(|why| wrong(format!("in Pingora's own settings: {why}")))
 }

@@ -10,11 +10,10 @@ use std::{
 };
 
 use clap::Args;
-use pingora_core::server::configuration::ServerConf;
 use tokio::runtime::Runtime;
 
 use super::{Failure, run};
-use crate::{access, config::Config, demo::Demo};
+use crate::{access, config::Config, demo::Demo, gateway::server::ServerSettings};
 
 /// Between two words of a streamed text, so that a person sees it stream.
 const TYPING: Duration = Duration::from_millis(15);
@@ -46,14 +45,9 @@ pub(super) fn demo(options: &Options) -> Result<(), Failure> {
         .block_on(Demo::builder().typing(TYPING).local())
         .map_err(|error| Failure::broken(format!("the demo upstream cannot listen: {error}")))?;
     let config = config(options, &key, upstream.addr())?;
-    let conf = ServerConf {
-        threads: 2,
-        pid_file: options.data.join("picgate.pid").to_string_lossy().into_owned(),
-        upgrade_sock: options.data.join("upgrade.sock").to_string_lossy().into_owned(),
-        ..ServerConf::default()
-    };
+    let settings = ServerSettings::in_folder(2, &options.data);
     let port = options.port;
-    run::serve(conf, config, false, None, |_, _| print_guide(port, &key))?;
+    run::serve(settings, config, false, None, |_, _| print_guide(port, &key))?;
     drop((upstream, runtime));
     Ok(())
 }

@@ -3,6 +3,8 @@
 
 mod check;
 mod demo;
+mod pid_file;
+mod reload;
 mod run;
 
 use std::{path::PathBuf, process::ExitCode};

@@ -1,6 +1,8 @@
-//! Pingora services: the gateway on its listeners, `/metrics` on its own, and work that no request waits for.
+//! Pingora's server: the gateway on its listeners, `/metrics` on its own, and work that no request waits for.
+//!
+//! [`Process`] is all a program needs; the services are there one by one for those who have a server of their own.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -8,7 +10,10 @@ use pingora_core::{
     apps::{HttpServerOptions, http_app::ServeHttp},
     listeners::tls::TlsSettings,
     protocols::http::{ServerSession, v2::server::default_h2_options},
-    server::{ShutdownWatch, configuration::ServerConf},
+    server::{
+        RunArgs, Server, ShutdownWatch,
+        configuration::{Opt, ServerConf},
+    },
     services::{
         ServiceWithDependents,
         background::{BackgroundService, background_service},
@@ -30,6 +35,19 @@ const H2_CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 const H2_IDLE: Duration = Duration::from_secs(120);
 /// How often the upstreams' model lists are asked for, so that no client waits for it.
 const CATALOGUE: Duration = Duration::from_secs(60);
+
+/// Pingora's own settings: the top-level keys of the configuration file.
+#[derive(Debug)]
+pub struct ServerSettings(ServerConf);
+
+/// A server that has not been started.
+pub struct Process {
+    server: Server,
+}
+
+/// Tells a task that the process is to end.
+#[derive(Debug)]
+pub struct Shutdown(ShutdownWatch);
 
 /// The gateway on its listeners.
 ///
@@ -69,7 +87,126 @@ pub fn metrics(registry: Registry, address: SocketAddr) -> BoxedService {
 
 /// The gateway's work that no request waits for.
 pub fn background(gateway: Gateway) -> Vec<BoxedService> {
-    vec![Box::new(background_service("model catalogue", CatalogueService(gateway)))]
+    let catalogue = task("model catalogue", move |mut shutdown| {
+        let gateway = gateway.clone();
+        async move {
+            let mut turns = tokio::time::interval(CATALOGUE);
+            loop {
+                tokio::select! {
+                    () = shutdown.requested() => return,
+                    _ = turns.tick() => {}
+                }
+                let core = gateway.core();
+                core.catalogue.list(&core.settings().config).await;
+            }
+        }
+    });
+    vec![catalogue]
+}
+
+/// Work that goes on until the process ends.
+pub fn task<W, F>(name: &str, work: W) -> BoxedService
+where
+    W: Fn(Shutdown) -> F + Send + Sync + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    Box::new(background_service(name, Task(work)))
+}
+
+// === impl ServerSettings ===
+
+impl ServerSettings {
+    /// Reads them from the text of a configuration file.
+    ///
+    /// # Errors
+    /// Says what is wrong. Pingora's own message holds the whole file, and with it secrets: only the cause is kept.
+    pub fn read(text: &str) -> Result<Self, String> {
+        ServerConf::from_yaml(text)
+            .map(Self)
+            .map_err(|error| error.cause.map_or_else(|| "they cannot be read".to_owned(), |cause| cause.to_string()))
+    }
+
+    /// The defaults, with the process's own files in this folder.
+    pub fn in_folder(threads: usize, folder: &Path) -> Self {
+        let file = |name: &str| folder.join(name).to_string_lossy().into_owned();
+        let (pid_file, upgrade_sock) = (file("picgate.pid"), file("upgrade.sock"));
+        Self(ServerConf { threads, pid_file, upgrade_sock, ..ServerConf::default() })
+    }
+
+    /// Where the process id is to be written.
+    pub fn pid_file(&self) -> &str {
+        &self.0.pid_file
+    }
+}
+
+// === impl Process ===
+
+impl Process {
+    /// `upgrade`: takes the listening sockets over from a running process.
+    pub fn new(settings: ServerSettings, upgrade: bool) -> Self {
+        let ServerSettings(mut conf) = settings;
+        // Pingora waits for the whole grace period and then drops what is still running. Here both periods are for
+        // requests in flight; a task ends the process as soon as there are none.
+        let grace = conf.grace_period_seconds.unwrap_or(5) + conf.graceful_shutdown_timeout_seconds.unwrap_or(10);
+        conf.grace_period_seconds = Some(grace);
+        conf.graceful_shutdown_timeout_seconds = Some(1);
+        let opt = Opt { upgrade, ..Opt::default() };
+        let mut server = Server::new_with_opt_and_conf(Some(opt), conf);
+        server.bootstrap();
+        Self { server }
+    }
+
+    /// Puts the gateway on these listeners.
+    ///
+    /// # Errors
+    /// When a certificate or key cannot be read.
+    pub fn listen(&mut self, gateway: Gateway, listen: &[Listen]) -> Result<(), String> {
+        let proxy = proxy(&self.server.configuration, gateway.clone(), listen).map_err(|error| error.to_string())?;
+        self.server.add_boxed_service(proxy);
+        self.server.add_services(background(gateway));
+        Ok(())
+    }
+
+    /// Adds a service.
+    pub fn add(&mut self, service: BoxedService) {
+        self.server.add_boxed_service(service);
+    }
+
+    /// Runs until a signal ends it.
+    pub fn run(self) {
+        self.server.run(RunArgs::default());
+    }
+}
+
+impl std::fmt::Debug for Process {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Process").finish_non_exhaustive()
+    }
+}
+
+// === impl Shutdown ===
+
+impl Shutdown {
+    /// Resolves when the process is to end.
+    pub async fn requested(&mut self) {
+        if self.0.changed().await.is_err() {
+            // Nobody is left to ask: the server is gone already.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+struct Task<W>(W);
+
+#[async_trait]
+impl<W, F> BackgroundService for Task<W>
+where
+    W: Fn(Shutdown) -> F + Send + Sync + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    async fn start(&self, shutdown: ShutdownWatch) {
+        (self.0)(Shutdown(shutdown)).await;
+    }
 }
 
 struct MetricsApp(Registry);
@@ -92,22 +229,5 @@ impl ServeHttp for MetricsApp {
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
         response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
         response
-    }
-}
-
-struct CatalogueService(Gateway);
-
-#[async_trait]
-impl BackgroundService for CatalogueService {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
-        let mut turns = tokio::time::interval(CATALOGUE);
-        loop {
-            tokio::select! {
-                _ = shutdown.changed() => return,
-                _ = turns.tick() => {}
-            }
-            let core = self.0.core();
-            core.catalogue.list(&core.settings().config).await;
-        }
     }
 }
