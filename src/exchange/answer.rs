@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use super::keeper::Keeper;
 use crate::{
     error::{Code, Error, Result},
-    rewrite::{Event, answer::AnswerRewriter, stream::StreamRewriter},
+    rewrite::{Event, answer::AnswerRewriter, raw::RawRewriter, stream::StreamRewriter},
     upstream::{Body, BodyReader, Failure, Incoming, headers},
 };
 
@@ -57,6 +57,7 @@ struct Rewriting {
 pub(super) enum Rewriter {
     Json(Box<AnswerRewriter>),
     Events(Box<StreamRewriter>),
+    Raw(RawRewriter),
 }
 
 impl Answer {
@@ -93,6 +94,10 @@ impl Answer {
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
             headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
         } else {
+            if matches!(rewriting.rewriter, Rewriter::Raw(_)) {
+                headers.remove(header::CONTENT_TYPE);
+                headers.remove(header::CONTENT_DISPOSITION);
+            }
             // SDKs read an answer as JSON only when it says that it is.
             headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
             while !rewriting.ended && rewriting.keeper.pending() <= HOLD {
@@ -173,6 +178,7 @@ impl Rewriter {
         match self {
             Rewriter::Json(rewriter) => rewriter.push(piece),
             Rewriter::Events(rewriter) => rewriter.push(piece),
+            Rewriter::Raw(rewriter) => rewriter.push(piece),
         }
     }
 
@@ -180,13 +186,14 @@ impl Rewriter {
         match self {
             Rewriter::Json(rewriter) => rewriter.finish(),
             Rewriter::Events(rewriter) => rewriter.finish(),
+            Rewriter::Raw(rewriter) => rewriter.finish(),
         }
     }
 
     /// Whether what has come out so far may be sent without waiting for more.
     fn is_between_events(&self) -> bool {
         match self {
-            Rewriter::Json(_) => true,
+            Rewriter::Json(_) | Rewriter::Raw(_) => true,
             Rewriter::Events(rewriter) => rewriter.is_between_events(),
         }
     }

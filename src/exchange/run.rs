@@ -1,6 +1,9 @@
 //! Sends a request to the first target that takes it.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use http::{HeaderMap, Method, StatusCode, header};
 use url::Url;
@@ -18,7 +21,8 @@ use crate::{
     config::Images,
     core::{Core, Settings},
     error::{Code, Error, Result},
-    rewrite::{answer::AnswerRewriter, stream::StreamRewriter},
+    picture::{Sniff, sniff},
+    rewrite::{answer::AnswerRewriter, raw::RawRewriter, shape::Shape, stream::StreamRewriter},
     store::Generation,
     upstream::{Failure, Incoming, Outgoing, headers, retry},
 };
@@ -159,6 +163,13 @@ async fn receive(
     let rewriter = match kind(&mut incoming).await? {
         Kind::Json => Rewriter::Json(Box::new(AnswerRewriter::new(plan.rules))),
         Kind::Events => Rewriter::Events(Box::new(StreamRewriter::new(plan.rules))),
+        Kind::Picture => {
+            let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+            match RawRewriter::new(plan.rules.form, created).filter(|_| plan.rules.shape == Shape::Images) {
+                Some(rewriter) => Rewriter::Raw(rewriter),
+                None => return pass(incoming, to, limit).await,
+            }
+        }
         Kind::Other => return pass(incoming, to, limit).await,
     };
     Answer::rewriting(incoming, name, limit, rewriter, keeper).await
@@ -177,6 +188,8 @@ async fn pass(mut incoming: Incoming, to: &Destination<'_>, limit: u64) -> Resul
 enum Kind {
     Json,
     Events,
+    /// A bare picture.
+    Picture,
     Other,
 }
 
@@ -184,8 +197,9 @@ enum Kind {
 /// requests for a stream. A body labelled as events begins its header's way to the client before any byte has come.
 async fn kind(incoming: &mut Incoming) -> Result<Kind, Failure> {
     let label = incoming.header(header::CONTENT_TYPE).unwrap_or_default().to_ascii_lowercase();
-    if ["image/", "audio/", "video/"].iter().any(|media| label.starts_with(media)) {
-        return Ok(Kind::Other);
+    if ["image/", "audio/", "video/", "application/octet-stream"].iter().any(|media| label.starts_with(media)) {
+        let is_picture = matches!(sniff(incoming.peek().await?), Sniff::Picture(_));
+        return Ok(if is_picture { Kind::Picture } else { Kind::Other });
     }
     if label.starts_with("text/event-stream") {
         return Ok(Kind::Events);

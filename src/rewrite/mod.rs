@@ -6,6 +6,7 @@
 //! * [`answer`]: JSON answers. Base64 pictures become [`Event::Start`] … [`Event::End`], URLs become [`Event::Link`],
 //!   and every byte outside such a value leaves as it came: key order, numbers, escapes, unknown fields, white space.
 //! * [`stream`]: the same for event streams (`text/event-stream`), with text that carries a picture over many deltas.
+//! * [`raw`]: an answer that is a bare picture.
 //! * [`request`]: JSON requests. Reports *where* things stand (model, response format, picture references), so that the
 //!   outgoing body can be made of slices of the client's bytes with other bytes between them.
 //! * [`multipart`]: the same for `multipart/form-data`.
@@ -23,6 +24,7 @@ mod item;
 pub mod json;
 pub mod multipart;
 mod outline;
+pub mod raw;
 pub mod request;
 pub mod shape;
 mod sse;

@@ -23,6 +23,7 @@ mod multipart;
 mod pass;
 mod policies;
 mod process;
+mod raw_pictures;
 mod regressions;
 mod regressions2;
 mod reload;
