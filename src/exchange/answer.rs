@@ -92,7 +92,6 @@ impl Answer {
         if is_events {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
-            headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
         } else {
             if matches!(rewriting.rewriter, Rewriter::Raw(_)) {
                 headers.remove(header::CONTENT_TYPE);

@@ -62,6 +62,11 @@ impl Exchange {
         self.plan.images().unwrap_or(&self.settings.config.images)
     }
 
+    /// Whether the client asked for a stream.
+    pub fn wants_events(&self) -> bool {
+        self.request.received.findings.stream
+    }
+
     /// Runs it up to the point where its answer's header can be sent.
     ///
     /// Dropping the future drops the upstream's connection; pictures whose commit has begun are kept all the same.

@@ -113,3 +113,25 @@ async fn a_stream_labelled_as_json_is_still_a_stream() {
     assert!(!events(&answer).is_empty());
     only_picture(&house, &answer.text()).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_begins_although_the_upstream_is_silent() {
+    let house = House::builder().line("images: { heartbeat: { sse: 50ms } }").start().await;
+    let answer = chat(&house, "hello delay:400ms words:3").await;
+    assert!(answer.text().starts_with(": keep-alive\n\n: keep-alive\n\n"), "{}", answer.text());
+    assert!(answer.text().trim_end().ends_with("data: [DONE]"));
+    assert!(events(&answer).len() > 3);
+
+    // What has begun cannot have another status: the upstream's error is an event.
+    let answer = chat(&house, "hello delay:400ms status:429").await;
+    let error = events(&answer).pop().unwrap();
+    assert_eq!(error["error"]["code"], "rate_limit_exceeded");
+    assert!(answer.text().contains("\n\nevent: error\ndata: {"));
+    let answer = chat(&house, "hello delay:400ms reset").await;
+    assert_eq!(events(&answer).pop().unwrap()["error"]["code"], "upstream_failed");
+
+    // An error that comes in time keeps its status, and an answer that is no stream is not begun.
+    assert_eq!(chat(&house, "hello status:429").await.status, 429);
+    let slow = house.chat(json!([ { "role": "user", "content": "hello delay:200ms" } ])).await;
+    assert_eq!(slow.ok()["object"], "chat.completion");
+}
