@@ -126,7 +126,7 @@ async fn a_gibibyte_of_nothing_is_too_large() {
         let house = House::builder()
             .upstream(&raw.upstream())
             .models("    - { name: \"*\", targets: [ { upstream: raw } ] }")
-            .line("limits: { response_body: 1MiB }")
+            .line("limits: { response_body: 200KiB }") // less than is held before an answer begins
             .start()
             .await;
         house.generate(json!({ "prompt": "x" })).await.error(502, "upstream_answer_too_large");
