@@ -342,9 +342,9 @@ impl Incoming {
         self.peeked = self.peeked.take().map(|piece| scrubbed(piece, key));
     }
 
-    /// From here on the body comes as it was before it was compressed, and the header says so. `false`: it cannot be
-    /// read; nothing has changed. `limit` is that of what comes out; twice as much may come in, so that a
-    /// body that goes on and on with nothing in it ends too.
+    /// From here on the body comes as it was before it was compressed, and the header says so. `false`: its coding is
+    /// unknown, and nothing has changed. `limit` is that of what comes out. Twice as much may come in, so that a body
+    /// that goes on for ever with nothing in it ends too.
     pub(crate) fn decode(&mut self, limit: u64) -> bool {
         let Some(codings) = decode::codings(&self.headers) else { return false };
         self.headers.remove(header::CONTENT_ENCODING);
