@@ -160,9 +160,8 @@ async fn receive(
             "The upstream refused this gateway's credentials. The operator must check them.",
         ));
     }
-    let encoded =
-        incoming.header(header::CONTENT_ENCODING).is_some_and(|coding| !coding.eq_ignore_ascii_case("identity"));
-    if !incoming.status.is_success() || incoming.status == StatusCode::NO_CONTENT || encoded {
+    let has_content = incoming.status.is_success() && incoming.status != StatusCode::NO_CONTENT;
+    if !has_content || !incoming.decode(limit) {
         return pass(incoming, to, limit).await;
     }
     let rewriter = match kind(&mut incoming).await? {

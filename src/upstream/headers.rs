@@ -84,7 +84,7 @@ fn goes_on(name: &str) -> bool {
     const EXACT: [&str; 9] = [
         "cache-control",
         "content-disposition",
-        // An upstream that encodes although `identity` was asked for: its body passes, so must the way to read it.
+        // An error, or a coding we do not know: such a body passes, so must the way to read it.
         "content-encoding",
         "content-language",
         "content-type",

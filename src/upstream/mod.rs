@@ -8,6 +8,7 @@
 
 mod body;
 pub mod catalogue;
+mod decode;
 pub mod headers;
 mod resolve;
 pub mod retry;

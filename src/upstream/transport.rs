@@ -17,7 +17,11 @@ use pingora_core::{
 use pingora_http::RequestHeader;
 use url::Url;
 
-use super::{Body, resolve::Resolver};
+use super::{
+    Body,
+    decode::{self, Decoder, Step},
+    resolve::Resolver,
+};
 use crate::{
     config::Secret,
     error::{Code, Error},
@@ -76,6 +80,7 @@ pub struct Incoming {
     /// A piece that was looked at.
     peeked: Option<Bytes>,
     is_h2: bool,
+    decoder: Option<Box<Decoder>>,
 }
 
 /// Why there is no answer, or not all of it.
@@ -291,6 +296,11 @@ fn is_final(session: &HttpSession) -> bool {
     session.response_header().is_some_and(|header| !header.status.is_informational())
 }
 
+fn undecodable(error: &io::Error) -> Failure {
+    log::warn!("a compressed answer cannot be read: {error}");
+    Failure::Broken
+}
+
 fn failure(error: &pingora_core::Error) -> Failure {
     match error.etype() {
         ErrorType::ReadTimedout | ErrorType::WriteTimedout => Failure::Timeout,
@@ -308,7 +318,7 @@ impl Incoming {
         if let HttpSession::H1(h1) = &mut session {
             h1.respect_keepalive();
         }
-        Ok(Self { status, headers, session: Some(session), peer, transport, sent, peeked: None, is_h2 })
+        Ok(Self { status, headers, session: Some(session), peer, transport, sent, peeked: None, is_h2, decoder: None })
     }
 
     /// A header's value as text.
@@ -332,20 +342,52 @@ impl Incoming {
         self.peeked = self.peeked.take().map(|piece| scrubbed(piece, key));
     }
 
-    /// Whether the end of the body is told by its framing, not by the connection's.
+    /// From here on the body comes as it was before it was compressed, and the header says so. `false`: its coding is
+    /// unknown, and nothing has changed. `limit` is that of what comes out. Twice as much may come in, so that a body
+    /// that goes on for ever with nothing in it ends too.
+    pub(crate) fn decode(&mut self, limit: u64) -> bool {
+        let Some(codings) = decode::codings(&self.headers) else { return false };
+        self.headers.remove(header::CONTENT_ENCODING);
+        if !codings.is_empty() {
+            self.headers.remove(header::CONTENT_LENGTH);
+            self.decoder = Some(Box::new(Decoder::new(codings, limit.saturating_mul(2))));
+        }
+        true
+    }
+
+    /// Whether the end of the body is told by its framing or coding, not by the connection's.
     pub(crate) fn is_framed(&self) -> bool {
         let chunked = self.headers.contains_key(header::TRANSFER_ENCODING);
-        self.is_h2 || chunked || self.headers.contains_key(header::CONTENT_LENGTH)
+        self.is_h2 || chunked || self.decoder.is_some() || self.headers.contains_key(header::CONTENT_LENGTH)
     }
 
     /// The next piece of the body, at most 64 KiB; `None` at its end.
     ///
     /// # Errors
-    /// When it breaks off, also when it is shorter than its Content-Length.
+    /// When it breaks off, also when it is shorter than its Content-Length, or its coding is broken.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
         if let Some(piece) = self.peeked.take() {
             return Ok(Some(piece));
         }
+        loop {
+            let Some(decoder) = &mut self.decoder else { return self.received().await };
+            // One piece from the connection may be thousands of pieces here.
+            tokio::task::consume_budget().await;
+            match decoder.next().map_err(|error| undecodable(&error))? {
+                Step::Piece(piece) => return Ok(Some(piece)),
+                Step::End => return Ok(None),
+                Step::Wanting => {
+                    let piece = self.received().await?;
+                    if let Some(decoder) = &mut self.decoder {
+                        decoder.push(piece).map_err(|error| undecodable(&error))?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The next piece as it is on the connection.
+    async fn received(&mut self) -> Result<Option<Bytes>, Failure> {
         loop {
             let Some(session) = &mut self.session else { return Ok(None) };
             match session.read_response_body().await.map_err(|error| failure(&error))? {

@@ -14,6 +14,7 @@ mod answers;
 mod binary;
 mod bodies;
 mod embed;
+mod encodings;
 mod errors;
 mod failover;
 mod framings;
