@@ -337,7 +337,8 @@ pub fn request(input: &[u8]) {
         let value: String = serde_json::from_slice(&at(body, &reference.span)).expect("text");
         assert_eq!(value, reference.url);
     }
-    let inlined = replaced(body, found.references.iter().map(|reference| &reference.span), b"\"data:image/png;base64,AA==\"");
+    let inlined =
+        replaced(body, found.references.iter().map(|reference| &reference.span), b"\"data:image/png;base64,AA==\"");
     let again = scan(route, [inlined.as_slice()]).expect("a request");
     assert!(again.references.is_empty());
     if let Some(field) = &found.response_format {
@@ -391,7 +392,8 @@ pub fn multipart(input: &[u8]) {
     replaced(body, found.references.iter().map(|reference| &reference.span), b"");
     if let Some(field) = &found.response_format {
         let without = replaced(body, std::iter::once(&field.member), b"");
-        let again = scan_form(&kind, [without.as_slice()]).unwrap_or_else(|error| panic!("{error}: {}", text(&without)));
+        let again =
+            scan_form(&kind, [without.as_slice()]).unwrap_or_else(|error| panic!("{error}: {}", text(&without)));
         let expected = Findings { response_format: None, ..found.clone() };
         assert_eq!(said(&again), said(&expected));
     }
