@@ -542,6 +542,7 @@ mod tests {
             (r#"{"n":1,"\u006e":2}"#, Repeated("n")),
             (r#"{"stream":true,"stream":false}"#, Repeated("stream")),
             (r#"{"model":1}"#, WrongType { field: "model", expected: "a string" }),
+            (r#"{"model":"m\ud800"}"#, WrongType { field: "model", expected: "text without lone surrogates" }),
             (r#"{"model":{"a":1}}"#, WrongType { field: "model", expected: "a string" }),
             (r#"{"response_format":{}}"#, WrongType { field: "response_format", expected: "a string" }),
             (r#"{"stream":"yes"}"#, WrongType { field: "stream", expected: "true or false" }),

@@ -579,6 +579,15 @@ mod tests {
         assert!(out.ends_with(&done.replace(&uri, &Renderer::url(PNG))));
     }
 
+    #[test]
+    fn a_delta_that_ends_with_an_escape_is_not_cut_inside_it() {
+        let stream: String = ["S\\u00ed", "\\u00da", "\\u4f1d", "ata:image", "\\\\u00d"]
+            .map(|text| format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n"))
+            .concat();
+        let out = rewrite_pieces(rules(Shape::Chat, Form::Url), [stream.as_bytes()]);
+        assert_eq!(content(&out, 0), "S\u{ed}\u{da}\u{4f1d}ata:image\\u00d");
+    }
+
     proptest! {
         #[test]
         fn any_cut_gives_the_same_and_no_text_is_lost(
