@@ -101,6 +101,7 @@ impl StreamRewriter {
 
     /// Ends the stream: what is held or unfinished goes out.
     pub fn finish(&mut self) -> Vec<Event> {
+        self.events.copy(self.bom.take().and_then(|known| BOM.get(..known)).unwrap_or_default());
         let Self { framer, current, writer, events, .. } = self;
         framer.finish(|line| current.line(line, writer, events));
         current.flow(writer, events);
