@@ -5,8 +5,10 @@ use picgate::{picture, rewrite};
 #[path = "../../fuzz/src/invariants.rs"]
 pub mod invariants;
 
+type Holds = fn(&[u8]);
+
 /// One folder of `fuzz/corpus` each.
-const TARGETS: [(&str, fn(&[u8])); 7] = [
+const TARGETS: [(&str, Holds); 7] = [
     ("answer", invariants::answer),
     ("base64", invariants::base64),
     ("multipart", invariants::multipart),
