@@ -4,6 +4,9 @@
 CARGO ?= cargo
 # Extra arguments: `make demo ARGS='--port 8080'`, `make test ARGS=name`, `make bench ARGS=serve`.
 ARGS ?=
+# How long each fuzz target runs in `make torture`, in seconds, and which.
+PICGATE_FUZZ_SECONDS ?= 600
+FUZZ ?= answer stream sse request multipart base64 sniff
 # Which benches: `make bench BENCH=load`. Default: all.
 BENCH ?= *
 
@@ -42,8 +45,16 @@ ui: ## build the admin UI
 	@scripts/bootstrap build
 	@echo 'There is no admin UI to build yet.'
 
-torture: ## the long forms: fuzzing, hundreds of kills, minutes of outage
+torture: ## the long forms: fuzzing (PICGATE_FUZZ_SECONDS=600 each), hundreds of kills, minutes of outage
 	@scripts/bootstrap test
+	@command -v cargo-fuzz >/dev/null || $(CARGO) install cargo-fuzz --locked
+	@# Sanitizers need a nightly Rust, or a stable one that is told to act as one. What is found goes to fuzz/target, not to
+	@# the seeds; a failing input goes to fuzz/artifacts and is replayed by `cargo fuzz run TARGET FILE`.
+	@export RUSTC_BOOTSTRAP=1; for target in $(FUZZ); do \
+		mkdir -p fuzz/target/corpus/$$target && \
+		$(CARGO) fuzz run $$target fuzz/target/corpus/$$target fuzz/corpus/$$target -- \
+			-max_total_time=$(PICGATE_FUZZ_SECONDS) -timeout=30 || exit 1; \
+	done
 	PICGATE_TORTURE=1 $(CARGO) test --locked --test it -- --ignored $(ARGS)
 
 deny: ## licences and banned crates; installs cargo-deny (some ten minutes) if missing

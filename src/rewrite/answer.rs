@@ -281,6 +281,9 @@ mod tests {
             ),
             (format!("data:imagedata:image/png;base64,{p}"), format!("data:image{u}")),
             (format!("data:image/png|data:image/png;base64,{p}"), format!("data:image/png|{u}")),
+            // The `d` of an escape begins nothing; that of a backslash and an `u` does.
+            (format!("\\u001data:image/png;base64,{p}"), format!("\\u001data:image/png;base64,{p}")),
+            (format!("\\\\u00data:image/png;base64,{p}"), format!("\\\\u00{u}")),
         ] {
             let text = format!(r#"{{"choices":[{{"message":{{"content":"{content}","refusal":null}}}}]}}"#);
             let expected = format!(r#"{{"choices":[{{"message":{{"content":"{expected}","refusal":null}}}}]}}"#);

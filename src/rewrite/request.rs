@@ -239,8 +239,12 @@ impl State {
             _ => return,
         };
         if !fits {
-            self.error.get_or_insert(ScanError::WrongType { field, expected });
+            self.refuse(field, expected);
         }
+    }
+
+    fn refuse(&mut self, field: &'static str, expected: &'static str) {
+        self.error.get_or_insert(ScanError::WrongType { field, expected });
     }
 
     fn refuse_repeated(&mut self) {
@@ -254,17 +258,19 @@ impl State {
     fn string_end(&mut self, end: u64) {
         let Some((what, start, raw)) = self.string.take() else { return };
         let whole = raw.len() <= LONGEST_VALUE;
-        let Some(value) = unescape_start(&raw) else { return };
         match what {
-            Use::Prompt => self.prompt = Some(shortened(&value)),
-            Use::Role => self.is_users = value == "user",
+            Use::Prompt => self.prompt = unescape_start(&raw).map(|value| shortened(&value)),
+            Use::Role => self.is_users = unescape(&raw).is_some_and(|value| value == "user"),
             _ if !whole => {}
-            Use::Field(name) => self.field(name, value.into_owned(), start..end),
-            Use::Reference(form) if names_a_resource(&value) => {
-                let path = self.path.to_string();
-                self.found.references.push(Reference { path, url: value.into_owned(), span: start..end, form });
+            Use::Field(name) => match unescape(&raw) {
+                Some(value) => self.field(name, value.into_owned(), start..end),
+                None => self.refuse(name.as_str(), "text without lone surrogates"),
+            },
+            Use::Reference(form) => {
+                let Some(url) = unescape(&raw).filter(|url| names_a_resource(url)) else { return };
+                let (path, url) = (self.path.to_string(), url.into_owned());
+                self.found.references.push(Reference { path, url, span: start..end, form });
             }
-            Use::Reference(_) => {}
         }
     }
 
@@ -536,6 +542,7 @@ mod tests {
             (r#"{"n":1,"\u006e":2}"#, Repeated("n")),
             (r#"{"stream":true,"stream":false}"#, Repeated("stream")),
             (r#"{"model":1}"#, WrongType { field: "model", expected: "a string" }),
+            (r#"{"model":"m\ud800"}"#, WrongType { field: "model", expected: "text without lone surrogates" }),
             (r#"{"model":{"a":1}}"#, WrongType { field: "model", expected: "a string" }),
             (r#"{"response_format":{}}"#, WrongType { field: "response_format", expected: "a string" }),
             (r#"{"stream":"yes"}"#, WrongType { field: "stream", expected: "true or false" }),

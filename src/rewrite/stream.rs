@@ -101,6 +101,7 @@ impl StreamRewriter {
 
     /// Ends the stream: what is held or unfinished goes out.
     pub fn finish(&mut self) -> Vec<Event> {
+        self.events.copy(self.bom.take().and_then(|known| BOM.get(..known)).unwrap_or_default());
         let Self { framer, current, writer, events, .. } = self;
         framer.finish(|line| current.line(line, writer, events));
         current.flow(writer, events);
@@ -577,6 +578,15 @@ mod tests {
         assert_eq!(joined, Renderer::url(PNG));
         assert!(out.contains(&arguments), "arguments are never touched");
         assert!(out.ends_with(&done.replace(&uri, &Renderer::url(PNG))));
+    }
+
+    #[test]
+    fn a_delta_that_ends_with_an_escape_is_not_cut_inside_it() {
+        let stream: String = ["S\\u00ed", "\\u00da", "\\u4f1d", "ata:image", "\\\\u00d"]
+            .map(|text| format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n"))
+            .concat();
+        let out = rewrite_pieces(rules(Shape::Chat, Form::Url), [stream.as_bytes()]);
+        assert_eq!(content(&out, 0), "S\u{ed}\u{da}\u{4f1d}ata:image\\u00d");
     }
 
     proptest! {

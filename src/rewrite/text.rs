@@ -46,7 +46,7 @@ impl TextScanner {
                 let Some(taken) = candidate.push(rest, events) else { return };
                 self.candidate = None;
                 rest = rest.get(taken..).unwrap_or_default();
-            } else if let Some(at) = memmem::find(rest, TRIGGER) {
+            } else if let Some(at) = memmem::find_iter(rest, TRIGGER).find(|at| !is_in_escape(rest, *at)) {
                 let (text, uri) = rest.split_at(at);
                 events.copy(text);
                 // The trigger itself is the candidate's for sure: so a refused one cannot trigger again.
@@ -56,7 +56,8 @@ impl TextScanner {
                 self.candidate = Some(candidate);
                 rest = behind;
             } else {
-                let held = (1..TRIGGER.len()).rev().find(|len| TRIGGER.get(..*len).is_some_and(|t| rest.ends_with(t)));
+                let begins = |len: usize| TRIGGER.get(..len).is_some_and(|start| rest.ends_with(start));
+                let held = (1..TRIGGER.len()).rev().find(|len| begins(*len) && !is_in_escape(rest, rest.len() - len));
                 let (text, hold) = rest.split_at(rest.len() - held.unwrap_or(0));
                 events.copy(text);
                 self.hold.extend_from_slice(hold);
@@ -80,4 +81,14 @@ impl TextScanner {
         }
         events.copy(&std::mem::take(&mut self.hold));
     }
+}
+
+/// Whether this place is inside an escape, as the `d` of `\u00ed` is: it begins nothing, and nothing may be cut there.
+/// (Parts of a string never end inside an escape.)
+fn is_in_escape(text: &[u8], at: usize) -> bool {
+    (2..=5).any(|back| {
+        let Some(before) = at.checked_sub(back).and_then(|start| text.get(..start)) else { return false };
+        let escaped = before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1;
+        !escaped && text.get(before.len()..).is_some_and(|escape| escape.starts_with(b"\\u"))
+    })
 }
