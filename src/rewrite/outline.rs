@@ -3,12 +3,17 @@
 //! Text that is held back must go out before the event that ends it. Nearly all events end nothing, and that can be told
 //! by a quick look for three words; only the others are parsed.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::LazyLock};
 
-use memchr::memmem;
+use memchr::memmem::{self, Finder};
 use serde::{Deserialize, de::IgnoredAny};
 
 use super::{json::Name, shape::Shape, texts::Field};
+
+/// Searchers are made once: making one takes longer than most events are to search.
+static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"error\""));
+static TOOL_CALLS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"tool_calls\""));
+static FINISH_REASON: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"finish_reason\""));
 
 /// What an event ends.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -60,9 +65,8 @@ impl Ends {
 }
 
 fn chat(data: &[u8]) -> Ends {
-    let error = memmem::find(data, b"\"error\"").is_some();
-    let tools = memmem::find(data, b"\"tool_calls\"").is_some();
-    if !error && !tools && !finishes(data) {
+    let says = |word: &Finder<'_>| word.find(data).is_some();
+    if !finishes(data) && !says(&ERROR) && !says(&TOOL_CALLS) {
         return Ends::default();
     }
     let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(data) else { return Ends::default() };
@@ -82,9 +86,8 @@ fn chat(data: &[u8]) -> Ends {
 
 /// Whether a `finish_reason` is there that is not null. Inside a string the closing quote of the name would be escaped.
 fn finishes(data: &[u8]) -> bool {
-    const NAME: &[u8] = b"\"finish_reason\"";
-    memmem::find_iter(data, NAME).any(|at| {
-        let value = data.get(at + NAME.len()..).unwrap_or_default().trim_ascii_start();
+    FINISH_REASON.find_iter(data).any(|at| {
+        let value = data.get(at + FINISH_REASON.needle().len()..).unwrap_or_default().trim_ascii_start();
         value.strip_prefix(b":").is_some_and(|value| !value.trim_ascii_start().starts_with(b"null"))
     })
 }

@@ -3,7 +3,9 @@
 //! Only the URI is replaced; `![alt](` before it and `)` behind it stay. To find a URI that arrives in pieces, the longest
 //! tail that may be the start of `data:image` is held back, nothing else.
 
-use memchr::memmem;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 use super::{
     Events, Slot,
@@ -11,6 +13,8 @@ use super::{
 };
 
 const TRIGGER: &[u8] = b"data:image";
+/// Made once: making it takes longer than most texts are to search.
+static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(TRIGGER));
 
 /// Looks through one text field, given as raw characters of a JSON string.
 #[derive(Debug)]
@@ -46,7 +50,7 @@ impl TextScanner {
                 let Some(taken) = candidate.push(rest, events) else { return };
                 self.candidate = None;
                 rest = rest.get(taken..).unwrap_or_default();
-            } else if let Some(at) = memmem::find_iter(rest, TRIGGER).find(|at| !is_in_escape(rest, *at)) {
+            } else if let Some(at) = FINDER.find_iter(rest).find(|at| !is_in_escape(rest, *at)) {
                 let (text, uri) = rest.split_at(at);
                 events.copy(text);
                 // The trigger itself is the candidate's for sure: so a refused one cannot trigger again.
