@@ -171,7 +171,7 @@ impl Keeper {
             failed => failed,
         };
         match written {
-            Err(error) if picture.slot.fill == Fill::Nothing || picture.slot.passed_on => {
+            Err(error) if picture.slot.passed_on => {
                 picture.writer = None;
                 self.lost(&error);
                 Ok(())

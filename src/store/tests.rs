@@ -233,23 +233,26 @@ async fn a_reader_sees_all_of_a_picture_or_none() {
         let (reader, pictures, done) = (open(dir.path()), Arc::clone(&pictures), Arc::clone(&done));
         async move {
             let mut seen = 0;
-            while !done.load(Ordering::Relaxed) {
+            // The last round begins when everything has been put.
+            loop {
+                let last = done.load(Ordering::Relaxed);
                 for bytes in pictures.iter() {
                     if let Some(picture) = reader.get(&PictureId::of(bytes)).await.unwrap() {
                         assert_eq!(PictureId::of(&read(&picture).await), PictureId::of(bytes));
                         seen += 1;
                     }
                 }
+                if last {
+                    return seen;
+                }
             }
-            seen
         }
     });
     for bytes in pictures.iter() {
         put(&store, bytes).await.unwrap();
     }
-    tokio::time::sleep(Duration::from_millis(50)).await;
     done.store(true, Ordering::Relaxed);
-    assert!(reader.await.unwrap() > 0);
+    assert!(reader.await.unwrap() >= pictures.len());
 }
 
 #[tokio::test]
