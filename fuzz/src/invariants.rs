@@ -53,7 +53,8 @@ fn pieces(body: &[u8], seed: u8) -> Vec<&[u8]> {
 }
 
 fn rules(choice: usize) -> Rules {
-    Rules { shape: SHAPES[choice % 3], form: FORMS[choice / 3 % 4], links: (choice / 12).is_multiple_of(2) }
+    let rules = Rules::new(SHAPES[choice % 3], FORMS[choice / 3 % 4]);
+    Rules { links: (choice / 12).is_multiple_of(2), named: (choice / 24).is_multiple_of(2), ..rules }
 }
 
 fn is_json(body: &[u8]) -> bool {
@@ -165,7 +166,7 @@ pub fn stream(input: &[u8]) {
 
 /// A chat's text in deltas becomes what the same text in a whole answer does.
 fn deltas(content: &str, seed: u8) {
-    let rules = Rules { shape: Shape::Chat, form: Form::Url, links: true };
+    let rules = Rules::new(Shape::Chat, Form::Url);
     let json = |text: &str| Value::from(text).to_string();
     let message = format!(r#"{{"choices":[{{"message":{{"content":{}}}}}]}}"#, json(content));
     let whole = render(AnswerRewriter::new(rules), Some(LINKED), [message.as_bytes()]);

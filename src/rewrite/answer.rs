@@ -12,7 +12,7 @@ pub struct AnswerRewriter {
 
 impl AnswerRewriter {
     pub fn new(rules: Rules) -> Self {
-        Self { document: Document::new(rules), events: Events::default() }
+        Self { document: Document::new(rules), events: Events::at_most(rules.pictures) }
     }
 
     /// Takes the next piece of the answer.
@@ -30,6 +30,11 @@ impl AnswerRewriter {
     /// Whether the answer began as JSON and is not complete. To be asked before it is ended.
     pub fn is_incomplete(&self) -> bool {
         self.document.is_incomplete()
+    }
+
+    /// How many pictures stayed as they came because they were one too many.
+    pub fn left_out(&self) -> u64 {
+        self.events.refused()
     }
 
     /// Whether the answer turned out not to be valid JSON.
@@ -59,7 +64,7 @@ mod tests {
     }
 
     fn rules(shape: Shape, form: Form) -> Rules {
-        Rules { shape, form, links: true }
+        Rules::new(shape, form)
     }
 
     /// Rewrites the text whole, cut once at every place, and byte by byte; all must agree.

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::picture::{Sniff, sniff};
 
-/// How many characters are held before a picture is begun on trust.
+/// How many characters are held, about, before a picture is begun on trust.
 const HOLD: usize = 64 * 1024;
 /// Longest `data:…;base64,` before the payload.
 const LONGEST_PREFIX: usize = 300;
@@ -226,16 +226,18 @@ impl Candidate {
             Phase::Head(head) => {
                 head.extend_from_slice(&decoded);
                 self.payload.extend_from_slice(text);
-                match sniff(head) {
-                    Sniff::Picture(_) => self.start(events),
-                    Sniff::More if head.len() > HOLD => self.start(events),
-                    Sniff::More => {}
-                    Sniff::No => {
-                        self.give_back(events);
-                        return true;
-                    }
+                let begins = match sniff(head) {
+                    Sniff::Picture(_) => true,
+                    Sniff::More if self.payload.len() > HOLD => true,
+                    Sniff::More => return false,
+                    Sniff::No => false,
+                };
+                if begins && events.admit() {
+                    self.start(events);
+                    return false;
                 }
-                false
+                self.give_back(events);
+                true
             }
             Phase::Body => {
                 let raw = self.raw(pending, text);
@@ -315,7 +317,7 @@ fn is_base64_prefix(text: &[u8], setting: Setting) -> bool {
 }
 
 /// The characters of a raw JSON string with the raw length of each; `None` for one beyond ASCII.
-struct Characters<'a>(&'a [u8]);
+pub(super) struct Characters<'a>(pub(super) &'a [u8]);
 
 impl Iterator for Characters<'_> {
     type Item = (Option<u8>, usize);

@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 
-use super::{Event, Events, Fill, Slot};
+use super::{Events, Fill, Slot};
 
 /// How much of an item is held, at most, before it goes out as it came.
 const LONGEST_HOLD: usize = 64 * 1024;
@@ -63,6 +63,12 @@ impl Item {
             Some(head) => head.colon.extend_from_slice(bytes),
             None => self.gap.extend_from_slice(bytes),
         }
+    }
+
+    /// Whether what stands between two values, or a key, is longer than is held: this is no item of any API.
+    pub(super) fn is_overlong(&self) -> bool {
+        let head = self.head.as_ref().map_or(0, |head| head.key.len() + head.colon.len());
+        self.gap.len() + head > LONGEST_HOLD
     }
 
     /// Whether a key has been read whose value has not begun.
@@ -167,7 +173,7 @@ impl Item {
         match held.link {
             Some((slot, url)) => {
                 self.pictured = true;
-                events.push(Event::Link { slot, url });
+                events.link(slot, url);
             }
             None => events.copy(&held.raw),
         }

@@ -2,6 +2,10 @@
 
 use super::{Events, Slot, json::Name, text::TextScanner};
 
+/// How many fields may hold text back at once, each up to 64 KiB or a picture on disk. The text of a further one ends with
+/// its string, as in an answer that is no stream.
+const MOST_HOLDING: usize = 64;
+
 /// One text field of one choice (or output).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Field {
@@ -36,7 +40,8 @@ impl Texts {
 
     /// The field's string ends, and with it the text unless it goes on in another document.
     pub(super) fn put(&mut self, field: Field, mut scanner: TextScanner, events: &mut Events) {
-        if !self.streamed || self.ending.contains(&field.place) {
+        let room = self.open.len() < MOST_HOLDING;
+        if !self.streamed || self.ending.contains(&field.place) || !room {
             scanner.finish(events);
         } else if scanner.is_holding() {
             self.open.push((field, scanner));

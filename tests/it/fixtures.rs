@@ -253,7 +253,7 @@ fn answers_change_where_their_pictures_stand_and_nowhere_else() {
                 [(true, SIZES[0]), (false, SIZES[0]), (true, SIZES[1]), (true, SIZES[2]), (true, SIZES[3])]
             {
                 let row = format!("{name}, {form:?}, links {fetched}, pieces of {size}");
-                let out = rewritten(name, Rules { shape: *shape, form: *form, links: fetched }, size);
+                let out = rewritten(name, Rules { links: fetched, ..Rules::new(*shape, *form) }, size);
                 let expected = expected(name, changes, *form, fetched, &url);
                 assert_eq!(String::from_utf8(out.out).unwrap(), expected, "{row}");
                 let ids = |pictures: &[Vec<u8>]| pictures.iter().map(|bytes| PictureId::of(bytes)).collect::<Vec<_>>();
@@ -271,7 +271,7 @@ fn answers_pass_on_routes_that_are_not_theirs() {
     for (name, own) in changing.chain(PASSING.map(|name| (name, None))) {
         for (shape, _) in SHAPES.into_iter().filter(|(shape, _)| Some(*shape) != own) {
             for (form, size) in FORMS.into_iter().flat_map(|form| SIZES.map(|size| (form, size))) {
-                let out = rewritten(name, Rules { shape, form, links: true }, size);
+                let out = rewritten(name, Rules::new(shape, form), size);
                 assert!(out.out == fixture(name), "{name}, {shape:?}, {form:?}, pieces of {size}");
                 assert!(out.kept.is_empty() && out.links.is_empty(), "{name}, {shape:?}, {form:?}");
             }
@@ -298,7 +298,7 @@ fn a_picture_cut_over_deltas_leaves_the_events_around_it_alone() {
     let (came, around) = split(events(&fixture(SPLIT)));
     let noise = picture("noise16.png");
     for size in SIZES {
-        let out = rewritten(SPLIT, Rules { shape: Shape::Chat, form: Form::Url, links: true }, size);
+        let out = rewritten(SPLIT, Rules::new(Shape::Chat, Form::Url), size);
         assert_eq!(out.kept, std::slice::from_ref(&noise));
         let (joined, still_around) = split(events(&out.out));
         assert_eq!(joined, came.replace(&format!("data:image/png;base64,{}", encoded(&noise)), &url(&noise)));
