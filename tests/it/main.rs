@@ -26,6 +26,7 @@ mod multipart;
 mod pass;
 mod policies;
 mod process;
+mod quirks;
 mod raw_pictures;
 mod regressions;
 mod regressions2;
