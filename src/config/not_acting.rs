@@ -3,7 +3,6 @@
 /// Their paths below `picgate`. A feature that arrives deletes its lines, here and in `docs/configuration.md`.
 pub(super) const NOT_ACTING: &[&str] = &[
     "archive",
-    "images.heartbeat.json",
     "images.history.bytes",
     "images.history.images",
     "images.max_input_pixels",

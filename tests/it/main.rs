@@ -20,6 +20,7 @@ mod errors;
 mod failover;
 mod fixtures;
 mod framings;
+mod heartbeats;
 mod isolation;
 mod models;
 mod multipart;

@@ -11,6 +11,7 @@ mod answer;
 mod canned;
 mod direct;
 mod h2;
+mod held;
 mod house;
 pub mod raw;
 mod server;
@@ -21,6 +22,7 @@ pub use answer::{Answer, IntoBody};
 pub use canned::Canned;
 pub use direct::{data_uri, decoded, encoded};
 pub use h2::H2;
+pub use held::Held;
 pub use house::{Builder, House, KEY};
 pub use silent::Silent;
 
