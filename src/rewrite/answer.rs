@@ -273,6 +273,7 @@ mod tests {
     fn chat_text_keeps_everything_but_the_uri() {
         let p = PNG_BASE64;
         let u = &Renderer::url(PNG);
+        let z = "z".repeat(32);
         for (content, expected) in [
             (format!("![image](data:image/png;base64,{p})"), format!("![image]({u})")),
             (format!(r#"a ![](data:image\/png;base64,{p} \"t\") b"#), format!(r#"a ![]({u} \"t\") b"#)),
@@ -286,6 +287,13 @@ mod tests {
             ),
             (format!("data:imagedata:image/png;base64,{p}"), format!("data:image{u}")),
             (format!("data:image/png|data:image/png;base64,{p}"), format!("data:image/png|{u}")),
+            // A payload that is no picture may end with the start of another URI, wherever it is cut.
+            (
+                format!("data:image/png;base64,{z}data:image/png;base64,{p}) data:image/png;base64,{p}"),
+                format!("data:image/png;base64,{z}{u}) {u}"),
+            ),
+            (format!("data:image/png;base64,data:image/png;base64,{p}"), format!("data:image/png;base64,{u}")),
+            (format!("data:image/png;base64,{z}dat"), format!("data:image/png;base64,{z}dat")),
             // The `d` of an escape begins nothing; that of a backslash and an `u` does.
             (format!("\\u001data:image/png;base64,{p}"), format!("\\u001data:image/png;base64,{p}")),
             (format!("\\\\u00data:image/png;base64,{p}"), format!("\\\\u00{u}")),

@@ -50,6 +50,7 @@ pub struct Candidate {
     /// Raw characters up to the payload, and of the payload, that have not been told.
     prefix: Vec<u8>,
     payload: Vec<u8>,
+    unread: Vec<u8>,
     /// Every further [`Event::Data`] carries its raw text.
     spelled_out: bool,
     given_back: bool,
@@ -77,6 +78,7 @@ impl Candidate {
             decoder: Decoder::new(tolerance),
             prefix: Vec::new(),
             payload: Vec::new(),
+            unread: Vec::new(),
             spelled_out: false,
             given_back: false,
         }
@@ -278,7 +280,7 @@ impl Candidate {
         }
     }
 
-    /// It is no picture: everything held goes out as it came.
+    /// It is no picture: what is held goes out as it came.
     fn give_back(&mut self, events: &mut Events) {
         let begun = matches!(self.phase, Phase::Body);
         self.given_back = true;
@@ -289,8 +291,16 @@ impl Candidate {
         } else {
             events.copy(&self.slot.original);
             events.copy(&self.prefix);
-            events.copy(&self.payload);
+            match self.setting {
+                Setting::Value => events.copy(&self.payload),
+                Setting::Text => self.unread = std::mem::take(&mut self.payload),
+            }
         }
+    }
+
+    /// The payload of what was no picture, which has not gone out: in running text it may end with the start of another.
+    pub fn take_unread(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.unread)
     }
 
     /// Copies out what belongs to a picture that is passed on.
