@@ -20,6 +20,8 @@ use super::{
     },
 };
 
+#[path = "reference.rs"]
+pub mod reference;
 #[path = "render.rs"]
 pub mod render;
 

@@ -178,6 +178,10 @@ impl State {
                 let item = container == Container::Object && self.rules.shape.is_item(self.kind, self.path.steps());
                 self.keep(events);
                 self.write(if container == Container::Object { b"{" } else { b"[" }, events);
+                if let [Step::Key(Name::Choices), Step::Index(at)] = self.path.steps() {
+                    let known = self.texts.places.get(*at).copied();
+                    self.place = known.unwrap_or(u32::try_from(*at).unwrap_or(u32::MAX));
+                }
                 self.path.see(token);
                 if item {
                     self.settle(events);
@@ -255,7 +259,7 @@ impl State {
             && self.rules.form != Form::AsCame
             && let Some(item) = self.items.last_mut()
         {
-            return item.hold_empty(bytes, events);
+            return item.hold(bytes, events);
         }
         self.note_place(bytes);
         self.keep(events);
@@ -336,7 +340,10 @@ impl State {
             Value::Url { raw: known, member } => {
                 known.extend_from_slice(raw);
                 let (scheme, member) = (Scheme::of(known), *member);
-                if scheme == Scheme::Unknown || scheme == Scheme::Http && known.len() <= LONGEST_URL {
+                // What names no picture is held too where one may stand beside it.
+                let may_go = member && self.rules.form != Form::AsCame && scheme == Scheme::Other;
+                let waits = scheme == Scheme::Http || may_go;
+                if scheme == Scheme::Unknown || waits && known.len() <= LONGEST_URL {
                     return;
                 }
                 let Value::Url { raw, .. } = std::mem::replace(&mut self.value, Value::Plain) else { return };
@@ -462,7 +469,7 @@ impl State {
     /// `""` for a member that names a picture.
     fn empty_member(&mut self, events: &mut Events) {
         match self.items.last_mut() {
-            Some(item) if self.rules.form != Form::AsCame => item.hold_empty(b"\"\"", events),
+            Some(item) if self.rules.form != Form::AsCame => item.hold(b"\"\"", events),
             _ => {
                 self.open_member(true, events);
                 self.write(b"\"", events);
@@ -474,9 +481,7 @@ impl State {
     fn url_end(&mut self, raw: &[u8], member: bool, events: &mut Events) -> bool {
         let url = unescape(raw).filter(|url| self.rules.links && is_http(url)).map(|url| url.into_owned());
         let Some(url) = url.filter(|_| !events.is_full() || events.admit()) else {
-            self.open_member(member, events);
-            self.write(raw, events);
-            return false;
+            return self.no_url_end(raw, member, events);
         };
         let occupied = self.items.last().is_some_and(|item| item.occupied);
         let (key, fill) = match self.rules.form {
@@ -498,6 +503,22 @@ impl State {
                 self.settle(events);
                 let slot = Slot { original: raw.to_vec().into(), ..url_slot() };
                 events.link(slot, url);
+                false
+            }
+        }
+    }
+
+    /// The same for a text that names no picture. It stays, unless the item has the picture's bytes too.
+    fn no_url_end(&mut self, raw: &[u8], member: bool, events: &mut Events) -> bool {
+        let form = self.rules.form;
+        match self.items.last_mut().filter(|item| member && form != Form::AsCame && !item.occupied) {
+            Some(item) => {
+                item.hold(&[b"\"", raw, b"\""].concat(), events);
+                true
+            }
+            None => {
+                self.open_member(member, events);
+                self.write(raw, events);
                 false
             }
         }

@@ -1,8 +1,8 @@
 //! An object in which `url` and `b64_json` stand side by side.
 //!
 //! With URLs wanted, `b64_json` becomes `url`, and the other key must be *absent*: an empty string beside it makes some
-//! clients take the empty one. Some servers send all keys always, and in any order. So an empty `url` or `b64_json`, and
-//! a `url` that names a picture, are held until the item shows whether it has the other one too.
+//! clients take the empty one. Some servers send all keys always, and in any order. So an empty `b64_json`, and any `url`,
+//! are held until the item shows whether it has the other one too.
 
 use bytes::Bytes;
 
@@ -131,8 +131,9 @@ impl Item {
         (lead, original, without)
     }
 
-    /// The member at hand has this empty value: held, or left out when the item is pictured already.
-    pub(super) fn hold_empty(&mut self, value: &[u8], events: &mut Events) {
+    /// The member at hand has this value, which is empty or names no picture: held, or left out when the item is pictured
+    /// already.
+    pub(super) fn hold(&mut self, value: &[u8], events: &mut Events) {
         let linked = self.held.as_ref().is_some_and(|held| held.link.is_some());
         if self.pictured || linked {
             return self.leave_out();

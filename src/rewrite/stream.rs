@@ -12,7 +12,7 @@ use super::{
     Event, Events,
     document::{Document, Rules},
     json::Name,
-    outline::Ends,
+    outline::{Ends, places},
     shape::{Kind, Shape},
     sse::{Framer, Line},
     texts::Field,
@@ -179,12 +179,15 @@ impl Current {
         if holding {
             writer.flush(|field| ends.comes_before(field), events);
         }
+        let places = data.map(|(start, end)| places(writer.shape, self.bytes.get(start..end).unwrap_or_default()));
         let texts = writer.document.texts();
+        texts.places = places.unwrap_or_default();
         texts.ending.extend(ends.places.iter().map(|(place, _)| *place));
         texts.last = None;
         self.flow(writer, events);
         writer.remember_pattern(data.map(|(start, _)| start), &self.bytes);
         writer.document.texts().ending.clear();
+        writer.document.texts().places.clear();
         self.bytes.clear();
         self.lines.clear();
     }

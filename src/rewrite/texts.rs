@@ -21,6 +21,8 @@ pub(super) struct Texts {
     open: Vec<(Field, TextScanner)>,
     /// Places whose text ends with the document at hand.
     pub(super) ending: Vec<u32>,
+    /// Places of the choices of the document at hand, in order, as far as they are known before.
+    pub(super) places: Vec<u32>,
     /// Where the last text of the document at hand began and ended, by its offsets in the document.
     pub(super) last: Option<(Field, u64, u64)>,
     numbers: u32,

@@ -14,6 +14,7 @@ mod answers;
 mod binary;
 mod bodies;
 mod corpus;
+mod differential;
 mod embed;
 mod encodings;
 mod errors;
