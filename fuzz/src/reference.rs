@@ -207,6 +207,8 @@ impl<'a> Plain<'a> {
         let other_base64 = picture.is_none() && base64.as_deref().is_some_and(|text| !text.is_empty());
         self.ambiguous |= picture.is_some() && uri.is_some();
         self.ambiguous |= other_base64 && (is_link || uri.is_some());
+        // Bytes that are passed on are gone when they turn out to be none, and so is what stood beside them.
+        self.ambiguous |= other_base64 && url.is_some() && self.rules.form != Form::Url;
         let (bytes, written) = match (picture, in_uri) {
             (Some(bytes), _) => {
                 self.kept.push(bytes.clone());
@@ -248,6 +250,8 @@ impl<'a> Plain<'a> {
             match prefix(uri) {
                 Ok(len) => {
                     let (taken, bytes) = payload(&uri[len..]);
+                    // What ends within a percent code is no picture, but where text goes on is anybody's guess.
+                    self.ambiguous |= uri[len + taken..].starts_with('%');
                     match bytes.filter(|bytes| is_picture(bytes)) {
                         Some(bytes) => {
                             out += &super::render::url(&bytes);

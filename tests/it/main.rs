@@ -13,6 +13,7 @@ mod harness;
 mod answers;
 mod binary;
 mod bodies;
+mod bounds;
 mod corpus;
 mod differential;
 mod embed;
