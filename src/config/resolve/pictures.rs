@@ -86,7 +86,7 @@ pub(super) fn archive(node: &Node<'_>) -> Option<Archive> {
     let region = map.or("region", "auto".to_owned(), Node::name);
     let access_key_id = map.need("access_key_id", Node::secret);
     let secret_access_key = map.need("secret_access_key", Node::secret);
-    let prefix = map.or("prefix", String::new(), Node::text);
+    let prefix = map.or("prefix", String::new(), Node::prefix);
     Some(Archive {
         endpoint: endpoint?,
         bucket: bucket?,
