@@ -30,6 +30,8 @@ pub enum Fault {
     CutAfter(usize),
     /// After so many bytes of the request's body nothing more is read.
     StopReading(usize),
+    /// The request's body is read in pieces of so many bytes, with pauses between them.
+    SlowUpload(usize, Duration),
     /// This byte of the request's body arrives as another.
     FlipUpload(usize),
     /// This byte of the answer's body arrives as another.
@@ -162,6 +164,9 @@ async fn carry(client: TcpStream, server: SocketAddr, shared: &Mutex<Shared>) ->
                 }
                 to_server.write_all(&rest).await?;
                 sent += rest.len();
+                if let Some(Fault::SlowUpload(size, pause)) = fault {
+                    tokio::time::sleep(pause.mul_f64(rest.len() as f64 / size as f64)).await;
+                }
                 rest.clear();
             }
             answer(from_server, to_client, fault).await
