@@ -11,11 +11,14 @@ use memchr::memmem;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
-        TcpListener, TcpStream,
+        TcpSocket, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
     task::JoinHandle,
 };
+
+/// Bytes read at a time.
+const BUFFER: usize = 64 * 1024;
 
 /// What goes wrong with a request.
 #[derive(Clone, Debug)]
@@ -66,7 +69,11 @@ struct Rule {
 impl Faults {
     /// In front of a server.
     pub async fn before(server: SocketAddr) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        // As over a long way: what has not been read here stays with the sender, but for a little.
+        socket.set_recv_buffer_size(128 * 1024).unwrap();
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let listener = socket.listen(1024).unwrap();
         let addr = listener.local_addr().unwrap();
         let shared = Arc::<Mutex<Shared>>::default();
         let state = Arc::clone(&shared);
@@ -151,6 +158,7 @@ async fn carry(client: TcpStream, server: SocketAddr, shared: &Mutex<Shared>) ->
             // One request per connection: the answer is what comes until the end.
             to_server.write_all(head.replacen("\r\n", "\r\nConnection: close\r\n", 1).as_bytes()).await?;
             let mut sent = 0;
+            rest.reserve(BUFFER);
             while sent < len {
                 if rest.is_empty() && from_client.read_buf(&mut rest).await? == 0 {
                     return Ok(());
@@ -185,6 +193,7 @@ async fn answer(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, fault: Option<F
     }
     to.write_all(head.as_bytes()).await?;
     let mut sent = 0;
+    rest.reserve(BUFFER);
     loop {
         if rest.is_empty() && from.read_buf(&mut rest).await? == 0 {
             return to.shutdown().await;
