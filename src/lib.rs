@@ -17,6 +17,7 @@ pub mod rewrite;
 pub mod store;
 pub mod telemetry;
 pub mod tier;
+mod trust;
 pub mod upstream;
 
 pub use error::{Code, Error, Result};

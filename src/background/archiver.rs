@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant, UNIX_EPOCH},
 };
 
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 
 use crate::{
     archive::{ArchiveError, Backoff, Bucket, Meta, Source},
@@ -26,7 +26,7 @@ use crate::{
 /// Pictures on their way at once.
 const PARALLEL: usize = 8;
 /// Names looked at at a time.
-const PAGE: usize = 256;
+const PAGE: usize = 128;
 /// Attempts at one picture before it is set aside, when others may go well.
 const ATTEMPTS: u32 = 5;
 /// How long it stays there.
@@ -101,7 +101,8 @@ impl Archiver {
             let Some(last) = page.last() else { return };
             after = Some(last.cursor());
             let ids = page.iter().map(|entry| entry.facts.id).filter(|id| !self.is_aside(id));
-            let mut fates = stream::iter(ids).map(|id| self.bring(id)).buffer_unordered(PARALLEL);
+            let work: Vec<_> = ids.map(|id| self.bring(id).boxed()).collect();
+            let mut fates = stream::iter(work).buffer_unordered(PARALLEL);
             while let Some(fate) = fates.next().await {
                 match fate {
                     Fate::Archived => round.archived += 1,

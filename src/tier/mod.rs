@@ -125,5 +125,6 @@ impl Tier {
 }
 
 fn away() -> Error {
-    Error::new(Code::Unavailable, "The picture is in the archive, which cannot be reached now.").retry_after(Duration::from_secs(5))
+    Error::new(Code::Unavailable, "The picture is in the archive, which cannot be reached now.")
+        .retry_after(Duration::from_secs(5))
 }

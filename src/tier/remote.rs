@@ -95,7 +95,7 @@ impl Remote {
     }
 
     pub(super) fn public(&self, record: &Record, base: &str) -> String {
-        format!("{base}/{}", self.shared.bucket.key(record.id, record.format))
+        format!("{base}/{}", self.shared.bucket.path(record.id, record.format))
     }
 }
 

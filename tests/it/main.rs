@@ -11,6 +11,7 @@
 mod harness;
 
 mod answers;
+mod archive;
 mod binary;
 mod bodies;
 mod corpus;

@@ -1,7 +1,8 @@
 //! What happens to pictures: `images`, `fetch`, `store`, `archive`, `limits`.
 
 use super::super::{
-    AnswerPolicy, Archive, Durability, Fetch, Heartbeat, History, Images, Limits, OnDisconnect, Redirect, ResponseForm, Store,
+    AnswerPolicy, Archive, Durability, Fetch, Heartbeat, History, Images, Limits, OnDisconnect, Redirect, ResponseForm,
+    Store,
     not_acting::is_not_acting,
     reader::{Map, Node},
 };
@@ -86,7 +87,7 @@ pub(super) fn archive(node: &Node<'_>) -> Option<Archive> {
     let region = map.or("region", "auto".to_owned(), Node::name);
     let access_key_id = map.need("access_key_id", Node::secret);
     let secret_access_key = map.need("secret_access_key", Node::secret);
-    let prefix = map.or("prefix", String::new(), Node::text);
+    let prefix = map.or("prefix", String::new(), Node::prefix);
     let redirect = redirect(&mut map);
     Some(Archive {
         endpoint: endpoint?,
@@ -100,7 +101,7 @@ pub(super) fn archive(node: &Node<'_>) -> Option<Archive> {
 }
 
 fn redirect(map: &mut Map<'_>) -> Option<Redirect> {
-    #[derive(Clone, Copy)]
+    #[derive(Clone, Copy, PartialEq)]
     enum Word {
         Off,
         Presigned,
