@@ -2,6 +2,7 @@
 pub mod access;
 pub mod app;
 pub mod archive;
+pub mod background;
 pub mod cli;
 pub mod config;
 pub mod core;
@@ -15,6 +16,7 @@ pub mod picture;
 pub mod rewrite;
 pub mod store;
 pub mod telemetry;
+pub mod tier;
 mod trust;
 pub mod upstream;
 

@@ -3,9 +3,10 @@
 use std::{collections::HashMap, error::Error as StdError, ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use http::{HeaderValue, Request, header};
 use opendal::{HttpTransporter, OperationContext, Operator, options::ListOptions, services::S3};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{
     ArchiveError, Download, Meta, Source, What,
@@ -20,6 +21,8 @@ use crate::{
 };
 
 const MIB: u64 = 1024 * 1024;
+/// RFC 3986, section 3.3: what stays as it is in a path. `+` and `&` could, and are misread by some servers.
+const IN_A_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 /// Longest record read back. Ours are below 16 KiB.
 const LONGEST_RECORD: usize = MIB as usize;
 
@@ -154,6 +157,22 @@ impl Bucket {
             self.remove(&self.names.key(id, what)).await?;
         }
         Ok(())
+    }
+
+    /// Removes whatever is there of a picture, when its format is not known (any more).
+    pub async fn purge(&self, id: PictureId) -> Result<(), ArchiveError> {
+        let mut objects = self.operator.lister(&self.names.of(id)).await?;
+        while let Some(object) = objects.try_next().await? {
+            if self.names.parse(object.path()).is_some_and(|(of, _)| of == id) {
+                self.remove(object.path()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The path of a picture in a URL under which the bucket can be read: its key, percent-encoded.
+    pub fn path(&self, id: PictureId, format: Format) -> String {
+        utf8_percent_encode(&self.names.key(id, What::Picture(format)), IN_A_PATH).to_string()
     }
 
     /// Our objects in the order of their ids, those behind `after`. It is asked for page by page as it is read.

@@ -32,6 +32,11 @@ impl Names {
         format!("{}{id}.{extension}", self.prefix)
     }
 
+    /// What the keys of all objects of this picture begin with.
+    pub(super) fn of(&self, id: PictureId) -> String {
+        format!("{}{id}.", self.prefix)
+    }
+
     /// A key no object has, behind every object of this picture in the order of a listing and before the next picture's.
     pub(super) fn behind(&self, id: PictureId) -> String {
         format!("{}{id}.~", self.prefix)
