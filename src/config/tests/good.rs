@@ -142,6 +142,7 @@ fn every_setting_arrives() {
             access_key_id: Secret::new("r2-id-0123456789"),
             secret_access_key: Secret::new("r2-secret-0123456789"),
             prefix: "a/b".into(),
+            redirect: Redirect::Off,
         }),
         limits: Limits {
             request_body: 1024,
