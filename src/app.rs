@@ -6,7 +6,8 @@ use prometheus::Registry;
 
 use crate::{
     access::{Keys, StoredKey, new_key},
-    config::Config,
+    archive::{self, Bucket},
+    config::{self, Config},
     core::{Core, Settings},
     fetch::Fetcher,
     gateway::Gateway,
@@ -32,6 +33,8 @@ pub enum StartError {
     Store(#[from] StoreError),
     #[error("fetch: {0}")]
     Fetch(String),
+    #[error("archive: {0}")]
+    Archive(#[from] archive::SetupError),
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
     #[error("making the first key: {0}")]
@@ -47,7 +50,7 @@ impl App {
     /// When the data directory cannot be used, or the registry has metrics of the same names.
     pub fn build(config: Config, registry: &Registry) -> Result<Self, StartError> {
         let metrics = Metrics::register(registry)?;
-        let store = Store::open(&config.data_dir, &config.store)?;
+        let store = Store::open(&config.data_dir, &config.store, config.archive.as_ref().map(config::Archive::place))?;
         let mut stored = stored_keys(&store)?;
         let mut first_key = None;
         if stored.is_empty() && config.keys.is_empty() {
@@ -56,8 +59,9 @@ impl App {
             store.state().write_json(KEYS, &stored)?;
             first_key = Some(key);
         }
+        let bucket = config.archive.as_ref().map(Bucket::new).transpose()?;
         let settings = settings(config, &stored)?;
-        let gateway = Gateway::new(Arc::new(Core::new(settings, store, metrics)));
+        let gateway = Gateway::new(Arc::new(Core::new(settings, store, bucket, metrics)));
         Ok(Self { gateway, first_key })
     }
 }

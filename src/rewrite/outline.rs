@@ -148,7 +148,7 @@ mod tests {
     fn places_are_asked_for_only_where_they_stand_behind_their_deltas() {
         let of = |data: &str| places(Shape::Chat, data.as_bytes());
         assert_eq!(of(r#"{"choices":[{"delta":{"images":[{"index":7}]},"index":3},{"delta":{}}]}"#), [3, 1]);
-        assert_eq!(of(r#"{"choices":[{"index":3,"delta":{"content":"\"index\""}}]}"#), []);
-        assert_eq!(of(r#"{"choices":[{"delta":{"content":"x"}}]}"#), []);
+        assert!(of(r#"{"choices":[{"index":3,"delta":{"content":"\"index\""}}]}"#).is_empty());
+        assert!(of(r#"{"choices":[{"delta":{"content":"x"}}]}"#).is_empty());
     }
 }

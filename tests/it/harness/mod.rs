@@ -10,10 +10,12 @@
 mod answer;
 mod canned;
 mod direct;
+pub mod faults;
 mod h2;
 mod held;
 mod house;
 pub mod raw;
+pub mod seaweed;
 mod server;
 mod silent;
 pub mod wire;
