@@ -252,10 +252,11 @@ impl Delivery<'_> {
         if !self.listening {
             return Ok(());
         }
-        match self.begun {
-            Some(_) => Ok(self.tell_error(error).await),
-            None => respond::error(self.session, self.ctx, error).await,
+        if self.begun.is_none() {
+            return respond::error(self.session, self.ctx, error).await;
         }
+        self.tell_error(error).await;
+        Ok(())
     }
 
     /// An error in an answer that has begun with nothing but signs of life.

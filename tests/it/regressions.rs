@@ -161,10 +161,7 @@ fn r10_a_choice_is_known_wherever_its_index_stands() {
         [delta(1, &uri[..30]), delta(0, "dat"), delta(1, &uri[30..]), delta(0, "es"), "data: [DONE]\n\n".into()]
             .concat();
     let got = rewritten(&stream, 9);
-    assert!(
-        got.contains(&delta(1, &url(&picture))) || got.contains(&delta(1, &format!("{})", url(&picture)))),
-        "{got}"
-    );
+    assert!(got.contains(&delta(1, &url(&picture))), "{got}");
     assert!(got.contains(&delta(0, "dates")), "{got}");
 }
 
