@@ -1,22 +1,13 @@
 //! Changing what a record says.
 
-use std::time::SystemTime;
-
-use super::{
-    Record, Store, StoreError,
-    error::blocking,
-    record::{Archived, unix_ms},
-};
+use super::{Record, Store, StoreError, error::blocking};
 use crate::picture::PictureId;
 
 impl Store {
     /// Marks a picture as seen in the archive. `None`: it has no record (any more), or there is no archive.
     pub async fn mark_archived(&self, id: PictureId) -> Result<Option<Record>, StoreError> {
         let Some(place) = self.inner.files.archive.clone() else { return Ok(None) };
-        self.amend(id, move |record| {
-            record.archived = Some(Archived { place, at_ms: unix_ms(SystemTime::now()) });
-        })
-        .await
+        self.amend(id, move |record| *record = record.clone().marked(Some(&place))).await
     }
 
     /// Takes the mark back: the archive turned out not to have it. It waits for the archive again.
@@ -31,9 +22,9 @@ impl Store {
 
     /// Takes in the record of a picture that the archive has and this machine may not know. `false`: it is known, or was
     /// deleted.
-    pub async fn adopt_archived(&self, mut record: Record) -> Result<bool, StoreError> {
+    pub async fn adopt_archived(&self, record: Record) -> Result<bool, StoreError> {
         let Some(place) = self.inner.files.archive.clone() else { return Ok(false) };
-        record.archived = Some(Archived { place, at_ms: unix_ms(SystemTime::now()) });
+        let record = record.marked(Some(&place));
         let inner = self.inner.clone();
         blocking(move || {
             let files = &inner.files;

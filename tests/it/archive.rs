@@ -273,6 +273,16 @@ async fn an_upload_that_stops_moving_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_slow_upload_that_moves_is_waited_for() {
+    let limits = Limits { idle: Duration::from_millis(700), ..impatient() };
+    let (faults, bucket) = faulty("slow upload/", limits).await;
+    faults.inject("PUT", Fault::SlowUpload(MIB, Duration::from_millis(250)));
+    let since = Instant::now();
+    put(&bucket, &noise(1, 14 * MIB)).await.unwrap();
+    assert!(since.elapsed() > 3 * limits.idle, "not slow enough to prove it");
+}
+
+#[tokio::test]
 async fn a_slow_answer_that_moves_is_waited_for() {
     let (faults, bucket) = faulty("slow/", impatient()).await;
     let bytes = noise(1, 60_000);

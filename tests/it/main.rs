@@ -12,6 +12,7 @@ mod harness;
 
 mod answers;
 mod archive;
+mod archiving;
 mod binary;
 mod bodies;
 mod corpus;

@@ -11,11 +11,14 @@ use memchr::memmem;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
-        TcpListener, TcpStream,
+        TcpSocket, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
     task::JoinHandle,
 };
+
+/// Bytes read at a time.
+const BUFFER: usize = 64 * 1024;
 
 /// What goes wrong with a request.
 #[derive(Clone, Debug)]
@@ -30,6 +33,8 @@ pub enum Fault {
     CutAfter(usize),
     /// After so many bytes of the request's body nothing more is read.
     StopReading(usize),
+    /// The request's body is read in pieces of so many bytes, with pauses between them.
+    SlowUpload(usize, Duration),
     /// This byte of the request's body arrives as another.
     FlipUpload(usize),
     /// This byte of the answer's body arrives as another.
@@ -64,7 +69,11 @@ struct Rule {
 impl Faults {
     /// In front of a server.
     pub async fn before(server: SocketAddr) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        // As over a long way: what has not been read here stays with the sender, but for a little.
+        socket.set_recv_buffer_size(128 * 1024).unwrap();
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let listener = socket.listen(1024).unwrap();
         let addr = listener.local_addr().unwrap();
         let shared = Arc::<Mutex<Shared>>::default();
         let state = Arc::clone(&shared);
@@ -149,6 +158,7 @@ async fn carry(client: TcpStream, server: SocketAddr, shared: &Mutex<Shared>) ->
             // One request per connection: the answer is what comes until the end.
             to_server.write_all(head.replacen("\r\n", "\r\nConnection: close\r\n", 1).as_bytes()).await?;
             let mut sent = 0;
+            rest.reserve(BUFFER);
             while sent < len {
                 if rest.is_empty() && from_client.read_buf(&mut rest).await? == 0 {
                     return Ok(());
@@ -162,6 +172,9 @@ async fn carry(client: TcpStream, server: SocketAddr, shared: &Mutex<Shared>) ->
                 }
                 to_server.write_all(&rest).await?;
                 sent += rest.len();
+                if let Some(Fault::SlowUpload(size, pause)) = fault {
+                    tokio::time::sleep(pause.mul_f64(rest.len() as f64 / size as f64)).await;
+                }
                 rest.clear();
             }
             answer(from_server, to_client, fault).await
@@ -180,6 +193,7 @@ async fn answer(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, fault: Option<F
     }
     to.write_all(head.as_bytes()).await?;
     let mut sent = 0;
+    rest.reserve(BUFFER);
     loop {
         if rest.is_empty() && from.read_buf(&mut rest).await? == 0 {
             return to.shutdown().await;

@@ -9,7 +9,7 @@ use std::{
 
 use picgate::{
     archive::{Bucket, Limits},
-    config::{Archive, Secret},
+    config::{Archive, Redirect, Secret},
 };
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
@@ -157,6 +157,7 @@ pub fn archive_at(addr: SocketAddr, prefix: &str) -> Archive {
         access_key_id: Secret::new(ACCESS_KEY),
         secret_access_key: Secret::new(SECRET_KEY),
         prefix: prefix.to_owned(),
+        redirect: Redirect::Off,
     }
 }
 
