@@ -133,6 +133,7 @@ impl Sweeper {
             } else {
                 self.delete_old(settings, now, &mut swept.deleted).await;
             }
+            self.store.index_settled().await;
         }
         if let Some((pressure, need)) = self.pressure(settings).await
             && self.is_ours().await
@@ -142,6 +143,7 @@ impl Sweeper {
                 Pressure::Space => &mut swept.low_space,
             };
             self.make_room(need, now, gone).await;
+            self.store.index_settled().await;
             self.tell_pressure(pressure, need, *gone);
         }
         if swept != Swept::default() || start.elapsed() > TICK.0 {
