@@ -40,7 +40,10 @@
 mod amend;
 mod behind;
 mod commit;
+mod disk;
 mod error;
+#[cfg(test)]
+mod fault;
 mod file;
 mod files;
 mod index;

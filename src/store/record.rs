@@ -4,18 +4,20 @@
 //! do not know, so an older picgate can read what a newer one wrote.
 
 use std::{
-    fs, io,
+    io,
     path::Path,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use serde::{Deserialize, Serialize};
 
-use super::{Facts, StoreError};
+use super::{Facts, StoreError, disk};
 use crate::picture::{Format, PictureId};
 
 /// Version written today.
 const VERSION: u32 = 1;
+/// A record is never larger than this many bytes.
+const LARGEST: u64 = 1024 * 1024;
 /// Longest prompt kept, in bytes.
 const LONGEST_PROMPT: usize = 8 * 1024;
 
@@ -120,13 +122,16 @@ impl Record {
 
     /// Reads a record. `None` when there is none, or none that can be understood: then the blob speaks for itself.
     pub(super) fn read(path: &Path) -> io::Result<Option<Self>> {
-        match fs::read(path) {
-            Ok(json) => Ok(serde_json::from_slice(&json)
-                .inspect_err(|e| log::warn!("a picture's record is damaged and is treated as missing: {e}"))
-                .ok()),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e),
-        }
+        let damaged =
+            |e: &dyn std::fmt::Display| log::warn!("a picture's record is damaged and is treated as missing: {e}");
+        let json = match disk::read(path, LARGEST) {
+            Err(e) if e.kind() == io::ErrorKind::InvalidData => {
+                damaged(&e);
+                None
+            }
+            read => read?,
+        };
+        Ok(json.and_then(|json| serde_json::from_slice(&json).inspect_err(|e| damaged(e)).ok()))
     }
 
     /// As it lies on disk and in the archive.

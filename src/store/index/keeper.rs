@@ -18,7 +18,7 @@ use tokio::{
 use super::{Change, Counts, Cursor, Entry, Index, IndexError, IndexState, Page, local::LocalIndex, reconcile};
 use crate::{
     picture::PictureId,
-    store::{StoreError, error::Doing, files::Files, record::unix_ms},
+    store::{StoreError, disk, error::Doing, files::Files, record::unix_ms},
 };
 
 /// Changes that may wait for the index. When there are more, they are found again in `images/`.
@@ -322,6 +322,7 @@ impl Worker {
                 self.apply(index, change).await?;
             }
         }
+        reconcile::graves(index, &self.files).await?;
         self.shared.found(all);
         self.shared.compared.store(true, Ordering::Relaxed);
         if all != Findings::default() {
@@ -340,7 +341,10 @@ impl Worker {
         const BAD: &str = "index.bad-";
         for entry in fs::read_dir(self.files.layout.root())? {
             let entry = entry?;
-            if entry.file_name().to_str().is_some_and(|name| name.starts_with(BAD)) {
+            let name = entry.file_name();
+            let time = name.to_str().and_then(|name| name.strip_prefix(BAD));
+            // What another hand has named so is not ours to remove.
+            if time.is_some_and(|time| !time.is_empty() && time.bytes().all(|byte| byte.is_ascii_digit())) {
                 if entry.file_type()?.is_dir() {
                     fs::remove_dir_all(entry.path())?
                 } else {
@@ -349,7 +353,7 @@ impl Worker {
             }
         }
         let now = unix_ms(SystemTime::now()) / 1000;
-        fs::rename(self.files.layout.index(), self.files.layout.root().join(format!("{BAD}{now}")))
+        disk::rename(&self.files.layout.index(), &self.files.layout.root().join(format!("{BAD}{now}")))
     }
 
     /// Waits a little; `true` when the store was dropped. What comes meanwhile is found by the comparison that follows

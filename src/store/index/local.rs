@@ -17,7 +17,7 @@ use std::{
     collections::HashMap,
     fs::{File, TryLockError},
     io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Mutex,
     time::{Duration, SystemTime},
 };
@@ -29,7 +29,7 @@ use sled::{Batch, Db, IVec};
 use super::{Archiving, Change, Counts, Cursor, Entry, Index, IndexError, Known};
 use crate::{
     picture::{Format, PictureId},
-    store::{Facts, record::unix_ms},
+    store::{Facts, disk, record::unix_ms},
 };
 
 /// Memory for sled's pages.
@@ -49,6 +49,7 @@ const LAYOUT: u32 = 2;
 #[derive(Debug)]
 pub(super) struct LocalIndex {
     db: Db,
+    dir: PathBuf,
     /// Held from reading to writing by whoever changes something.
     changing: std::sync::Arc<Mutex<()>>,
 }
@@ -86,13 +87,14 @@ impl LocalIndex {
             return Err(IndexError::Busy);
         }
         // The keeper flushes.
-        let db = sled::Config::new().path(dir).cache_capacity(CACHE).flush_every_ms(None).open()?;
+        let config = sled::Config::new().path(dir).cache_capacity(CACHE).flush_every_ms(None);
+        let db = disk::index(dir, || config.open())?;
         let place = format!("{LAYOUT} {}", archive.unwrap_or_default());
         if db.get(PLACE)?.is_none_or(|was| was != place.as_bytes()) {
             db.clear()?;
             db.insert(PLACE, place.as_bytes())?;
         }
-        Ok(Self { db, changing: std::sync::Arc::default() })
+        Ok(Self { db, dir: dir.to_owned(), changing: std::sync::Arc::default() })
     }
 
     /// Runs `work` where it may block. A panic of sled is damage.
@@ -124,18 +126,20 @@ impl LocalIndex {
 #[async_trait]
 impl Index for LocalIndex {
     async fn apply(&self, changes: Vec<Change>) -> Result<(), IndexError> {
+        let dir = self.dir.clone();
         self.change(move |db| {
             let mut applying = Applying::begin(db)?;
             for change in changes {
                 applying.change(change)?;
             }
-            applying.end()
+            Ok(disk::index(&dir, || applying.end())?)
         })
         .await
     }
 
     async fn flush(&self) -> Result<(), IndexError> {
-        self.run(|db| Ok(db.flush().map(drop)?)).await
+        let dir = self.dir.clone();
+        self.run(move |db| Ok(disk::index(&dir, || db.flush().map(drop))?)).await
     }
 
     async fn shard(&self, first: u8) -> Result<Vec<Known>, IndexError> {
@@ -189,13 +193,14 @@ impl Index for LocalIndex {
         let holder = holder.to_owned();
         self.change(move |db| {
             let now = unix_ms(SystemTime::now());
+            let until_ms = now.saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
             if let Some(value) = db.get(&key)? {
                 let lease: Lease = serde_json::from_slice(&value).map_err(damaged)?;
-                if lease.holder != holder && lease.until_ms > now {
+                // One that ends later than any taken now was taken before the clock was set back.
+                if lease.holder != holder && (now + 1..=until_ms).contains(&lease.until_ms) {
                     return Ok(false);
                 }
             }
-            let until_ms = now.saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
             db.insert(key, serde_json::to_vec(&Lease { holder, until_ms }).map_err(damaged)?)?;
             Ok(true)
         })
@@ -295,9 +300,9 @@ impl<'a> Applying<'a> {
         Ok(())
     }
 
-    fn end(mut self) -> Result<(), IndexError> {
+    fn end(mut self) -> sled::Result<()> {
         self.batch.insert(COUNTS, counts_value(&self.counts));
-        Ok(self.db.apply_batch(self.batch)?)
+        self.db.apply_batch(self.batch)
     }
 }
 

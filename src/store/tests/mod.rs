@@ -1,5 +1,6 @@
 //! Real files in temporary folders.
 
+mod faults;
 mod removal;
 
 use std::{
