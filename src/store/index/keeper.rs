@@ -70,6 +70,8 @@ struct Worker {
     files: Arc<Files>,
     changes: Receiver<Change>,
     shared: Arc<Shared>,
+    /// The log says that the index cannot be used.
+    told: bool,
 }
 
 /// Why the index is not served any longer.
@@ -86,7 +88,7 @@ impl Keeper {
     pub(in crate::store) fn start(files: Arc<Files>) -> Result<Self, StoreError> {
         let (tell, changes) = channel(WAITING);
         let shared = Arc::new(Shared::default());
-        let worker = Worker { files, changes, shared: Arc::clone(&shared) };
+        let worker = Worker { files, changes, shared: Arc::clone(&shared), told: false };
         let doing = "starting the index's thread";
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().doing(doing)?;
         thread::Builder::new().name("index".into()).spawn(move || runtime.block_on(worker.run())).doing(doing)?;
@@ -228,11 +230,9 @@ impl Findings {
 
 impl Worker {
     async fn run(mut self) {
-        let mut told = false;
         loop {
             let end = match self.open().await {
                 Ok(index) => {
-                    told = false;
                     let index: Arc<dyn Index> = Arc::new(index);
                     self.shared.publish(Some(Arc::clone(&index)));
                     let end = self.serve(&*index).await;
@@ -251,7 +251,7 @@ impl Worker {
                     }
                 }
                 End::Failed(error) => {
-                    if !std::mem::replace(&mut told, true) {
+                    if !std::mem::replace(&mut self.told, true) {
                         log::warn!("the index cannot be used for now, listing pictures has to wait: {error}");
                     }
                 }
@@ -325,6 +325,9 @@ impl Worker {
         reconcile::graves(index, &self.files).await?;
         self.shared.found(all);
         self.shared.compared.store(true, Ordering::Relaxed);
+        if std::mem::take(&mut self.told) {
+            log::info!("the index can be used again");
+        }
         if all != Findings::default() {
             let Findings { added, removed, adopted, damaged, buried, .. } = all;
             let took = start.elapsed();
