@@ -39,7 +39,10 @@ async fn killed(kills: usize, durability: &str) -> (Duration, Duration) {
     all_there(checked.clone()).await;
     starts.sort();
     let (half, most) = (starts[kills / 2], starts[kills - 1]);
-    println!("{durability}: {kills} kills, {} pictures; ready after {half:.1?} (p50), {most:.1?} at most", checked.len());
+    println!(
+        "{durability}: {kills} kills, {} pictures; ready after {half:.1?} (p50), {most:.1?} at most",
+        checked.len()
+    );
     seen.show();
     nothing_odd(&seen, &process);
     (half, most)
@@ -49,7 +52,7 @@ async fn killed(kills: usize, durability: &str) -> (Duration, Duration) {
 fn nothing_odd(seen: &Seen, process: &Process) {
     for (outcome, _) in seen.outcomes() {
         match outcome {
-            Outcome::Answered(200, _) | Outcome::Refused | Outcome::Broken(_) => {}
+            Outcome::Answered(200, _) | Outcome::Refused | Outcome::Reset | Outcome::Broken(_) => {}
             Outcome::Answered(..) | Outcome::Told(_) => panic!("{outcome:?}\n{}", process.stderr()),
         }
     }

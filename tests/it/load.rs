@@ -25,6 +25,9 @@ pub enum Outcome {
     Told(String),
     /// Nobody could be connected to.
     Refused,
+    /// The connection was reset without a byte of an answer. So does the kernel with one that no process has accepted, when
+    /// the listener closes.
+    Reset,
     /// The connection broke before the answer was whole.
     Broken(String),
 }
@@ -81,7 +84,9 @@ impl Load {
             .map(|number| {
                 let (origin, seen, stop) = (origin.to_owned(), Arc::clone(&seen), Arc::clone(&stop));
                 tokio::spawn(async move {
-                    let (client, mut dice) = (client(), Dice::new(seed.wrapping_add(number)));
+                    // Every other one makes a new connection for each request.
+                    let client = if number % 2 == 0 { client() } else { without_keep_alive() };
+                    let mut dice = Dice::new(seed.wrapping_add(number));
                     while !stop.load(Ordering::Relaxed) {
                         let kind = kinds[dice.below(kinds.len() as u64) as usize];
                         let outcome = ask(&client, &origin, kind, &seen, &mut dice).await;
@@ -148,6 +153,11 @@ impl Seen {
     }
 }
 
+fn without_keep_alive() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap()
+}
+
 /// Fetches each picture and compares its bytes with its name.
 pub async fn all_there(urls: impl IntoIterator<Item = String>) {
     let client = client();
@@ -210,6 +220,7 @@ async fn read(request: reqwest::RequestBuilder, kind: Kind, origin: &str, seen: 
     let answer = match request.send().await {
         Ok(answer) => answer,
         Err(error) if error.is_connect() => return Outcome::Refused,
+        Err(error) if cause(&error).contains("reset by peer") => return Outcome::Reset,
         Err(error) => return Outcome::Broken(format!("{kind:?} before its header: {}", cause(&error))),
     };
     let status = answer.status().as_u16();

@@ -38,4 +38,5 @@ mod room;
 mod scripted;
 mod sdk;
 mod serving;
+mod signals;
 mod streams;

@@ -64,7 +64,14 @@ impl Process {
     /// Waits until stderr holds `text`; returns all of it.
     #[track_caller]
     pub fn logs(&self, text: &str) -> String {
-        self.stderr.wait_for(text).unwrap_or_else(|said| panic!("no {text:?} in {said:?}"))
+        self.logs_times(text, 1)
+    }
+
+    /// Waits until stderr holds `text` so many times.
+    #[track_caller]
+    pub fn logs_times(&self, text: &str, times: usize) -> String {
+        let said = self.stderr.wait_until(|all| all.matches(text).count() >= times);
+        said.unwrap_or_else(|said| panic!("no {text:?} in {said:?}"))
     }
 
     pub fn stderr(&self) -> String {
@@ -137,9 +144,16 @@ impl Said {
     }
 
     fn wait_for(&self, wanted: &str) -> Result<String, String> {
+        self.wait_until(|text| text.contains(wanted))
+    }
+
+    fn wait_until(&self, wanted: impl Fn(&str) -> bool) -> Result<String, String> {
         let text = self.text.lock().unwrap();
-        let (text, _) = self.more.wait_timeout_while(text, LIMIT, |text| !text.contains(wanted) && !self.ended.load(Ordering::Relaxed)).unwrap();
-        if text.contains(wanted) { Ok(text.clone()) } else { Err(text.clone()) }
+        let (text, _) = self
+            .more
+            .wait_timeout_while(text, LIMIT, |text| !wanted(text) && !self.ended.load(Ordering::Relaxed))
+            .unwrap();
+        if wanted(&text) { Ok(text.clone()) } else { Err(text.clone()) }
     }
 }
 

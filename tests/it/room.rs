@@ -22,7 +22,8 @@ impl Room {
     pub fn new(folder: &Path, size: &str) -> Option<Self> {
         std::fs::create_dir_all(folder).unwrap();
         let folder = folder.to_str().unwrap().to_owned();
-        let script = format!("mount -t tmpfs -o size={size},mode=777 none '{folder}' && echo mounted && exec sleep 3600");
+        let script =
+            format!("mount -t tmpfs -o size={size},mode=777 none '{folder}' && echo mounted && exec sleep 3600");
         for (make, enter) in WAYS {
             let mut unshare = Command::new("unshare");
             let Some(holder) = Process::try_start(unshare.args(make).args(["sh", "-c", &script])) else { break };
