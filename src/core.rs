@@ -6,10 +6,12 @@ use arc_swap::ArcSwap;
 
 use crate::{
     access::Keys,
+    archive::Bucket,
     config::Config,
     fetch::Fetcher,
     store::Store,
     telemetry::Metrics,
+    tier::Tier,
     upstream::{Transport, catalogue::Catalogue},
 };
 
@@ -18,6 +20,8 @@ use crate::{
 pub struct Core {
     settings: ArcSwap<Settings>,
     pub store: Store,
+    /// The same pictures, and those that are only in the archive.
+    pub tier: Tier,
     pub transport: Transport,
     pub catalogue: Catalogue,
     pub metrics: Metrics,
@@ -32,10 +36,12 @@ pub struct Settings {
 }
 
 impl Core {
-    pub fn new(settings: Settings, store: Store, metrics: Metrics) -> Self {
+    /// `bucket`: where the store's pictures are archived.
+    pub fn new(settings: Settings, store: Store, bucket: Option<Bucket>, metrics: Metrics) -> Self {
         let transport = Transport::default();
         let catalogue = Catalogue::new(transport.clone());
-        Self { settings: ArcSwap::from_pointee(settings), store, transport, catalogue, metrics }
+        let tier = Tier::new(store.clone(), bucket, metrics.clone());
+        Self { settings: ArcSwap::from_pointee(settings), store, tier, transport, catalogue, metrics }
     }
 
     /// Puts other settings in force. Requests that have begun end under the ones they began with.

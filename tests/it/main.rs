@@ -7,14 +7,18 @@
     clippy::indexing_slicing,
     reason = "a failed unwrap is the failure"
 )]
+#![allow(clippy::print_stdout, reason = "figures, seeds and what was skipped; shown with --nocapture and on failure")]
 
 mod harness;
 
 mod answers;
+mod archive;
+mod archiving;
 mod binary;
 mod bodies;
 mod corpus;
 mod crash;
+mod data_dir;
 mod embed;
 mod encodings;
 mod errors;

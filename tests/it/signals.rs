@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 use picgate::{
     config,
     picture::PictureId,
-    store::{IndexState, Store},
+    store::{Findings, IndexState, Store},
 };
 
 use crate::{
@@ -73,11 +73,11 @@ async fn hand_over(requests: u64) {
     all_there(seen.urls()).await;
     new.signal("TERM");
     assert_eq!(new.exit().await, Some(0));
-    listed(&site, &seen.urls()).await;
+    assert_eq!(listed(&site, &seen.urls()).await.added, 0, "the process before had not listed them");
 }
 
-/// The index knows these pictures, without having to look for them again.
-async fn listed(site: &Site, urls: &BTreeSet<String>) {
+/// These pictures are listed. What the index had to be told for that.
+pub async fn listed(site: &Site, urls: &BTreeSet<String>) -> Findings {
     let settings = config::Store {
         memory_cache: 0,
         durability: config::Durability::Process,
@@ -90,11 +90,11 @@ async fn listed(site: &Site, urls: &BTreeSet<String>) {
     while store.index_state() != IndexState::Ready {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let page = store.recent(None, urls.len() + 1).await.unwrap();
+    let page = store.recent(None, 100_000).await.unwrap();
     let listed: BTreeSet<PictureId> = page.entries.iter().map(|entry| entry.facts.id).collect();
     let told = urls.iter().map(|url| url.rsplit('/').next().unwrap().split('.').next().unwrap().parse().unwrap());
-    assert_eq!(listed, told.collect());
-    assert_eq!(store.findings().added, 0, "the process before had not listed them");
+    assert!(told.collect::<BTreeSet<_>>().is_subset(&listed));
+    store.findings()
 }
 
 /// The service manager's restart: stopped, then started. Who finds nobody there asks again.

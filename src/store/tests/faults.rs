@@ -270,9 +270,11 @@ async fn bringing_back_from_the_archive() {
         let record = case.store.record(&id).await.unwrap().unwrap();
         case.store.evict(id).await.unwrap();
         let restore = async || {
-            let mut writer = case.store.writer();
-            writer.write(&bytes).await?;
-            writer.finish().await?.restore(record.clone()).await
+            let mut filling = case.store.filling(record.clone());
+            for piece in bytes.chunks(100_000) {
+                filling.write(piece.to_vec().into()).await?;
+            }
+            filling.finish().await
         };
         let (restored, fired) = at.during(case.path(), restore()).await;
         case.holds(&bytes, restored.is_some()).await;
