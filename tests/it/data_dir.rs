@@ -29,11 +29,12 @@ fn pipe(path: &Path) {
 fn litter(data: &Path) -> Vec<PathBuf> {
     let strange = "0".repeat(40);
     let mut all = Vec::new();
-    let mut folders = vec![data.to_owned(), data.join("images"), data.join("state")];
-    let shards = fs::read_dir(data.join("images")).unwrap().map(|shard| shard.unwrap().path());
-    folders.extend(shards.take(2));
-    folders.push(data.join("images/00"));
+    // A shard of the names below, and one of pictures that are there.
     fs::create_dir_all(data.join("images/00")).unwrap();
+    let shards = fs::read_dir(data.join("images")).unwrap().map(|shard| shard.unwrap().path());
+    let mut folders =
+        BTreeSet::from([data.to_owned(), data.join("images"), data.join("state"), data.join("images/00")]);
+    folders.extend(shards.take(2));
     for folder in folders {
         let mut put = |name: &str, make: &dyn Fn(&Path)| {
             let path = folder.join(name);

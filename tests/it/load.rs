@@ -132,8 +132,15 @@ impl Seen {
 
     /// Waits until so many requests have come to this.
     pub async fn until(&self, times: u64, what: &str, of: impl Fn(&Outcome) -> bool) {
-        let since = std::time::Instant::now();
-        while self.times(&of) < times {
+        let (mut since, mut before) = (std::time::Instant::now(), 0);
+        loop {
+            let now = self.times(&of);
+            if now >= times {
+                return;
+            }
+            if now > before {
+                (since, before) = (std::time::Instant::now(), now);
+            }
             assert!(since.elapsed() < Duration::from_secs(60), "{what}: not {times} times, but {:?}", self.outcomes());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -224,12 +231,12 @@ async fn read(request: reqwest::RequestBuilder, kind: Kind, origin: &str, seen: 
         Err(error) => return Outcome::Broken(format!("{kind:?} before its header: {}", cause(&error))),
     };
     let status = answer.status().as_u16();
-    let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
+    let media_type = answer.headers()["content-type"].to_str().unwrap().to_owned();
     let body = match answer.bytes().await {
         Ok(body) => body,
         Err(error) => return Outcome::Broken(format!("{kind:?} after its header: {}", cause(&error))),
     };
-    if kind.starts_with("image/") {
+    if media_type.starts_with("image/") {
         return Outcome::Answered(status, String::new());
     }
     let text = String::from_utf8(body.into()).unwrap();

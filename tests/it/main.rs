@@ -43,4 +43,6 @@ mod scripted;
 mod sdk;
 mod serving;
 mod signals;
+mod soak;
+mod strace;
 mod streams;

@@ -54,6 +54,18 @@ impl Room {
         self.must(&["mount", "-o", &format!("remount,size={size}"), &self.folder]);
     }
 
+    /// Takes all the room there is.
+    pub fn fill(&self) {
+        // It ends with an error: there is no more.
+        let script = format!("dd if=/dev/zero of='{}/filler' bs=1M 2>/dev/null; true", self.folder);
+        self.must(&["sh", "-c", &script]);
+    }
+
+    /// Gives it back.
+    pub fn clear(&self) {
+        self.must(&["rm", "-f", &format!("{}/filler", self.folder)]);
+    }
+
     /// From now on nothing can be opened for writing; files that are open stay so.
     pub fn make_read_only(&self) {
         self.must(&["mount", "--bind", &self.folder, &self.folder]);

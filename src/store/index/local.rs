@@ -447,6 +447,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_lease_that_was_taken_before_the_clock_was_set_back_is_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let index = LocalIndex::open(dir.path(), None).unwrap();
+        let (minute, day) = (Duration::from_secs(60), Duration::from_secs(24 * 3600));
+        let until_ms = unix_ms(SystemTime::now() + day);
+        let taken = serde_json::to_vec(&Lease { holder: "dead".into(), until_ms }).unwrap();
+        index.db.insert([&[LEASE][..], b"work"].concat(), taken).unwrap();
+        assert!(index.lease("work", "living", minute).await.unwrap());
+        assert!(!index.lease("work", "another", minute).await.unwrap());
+    }
+
+    #[tokio::test]
     async fn an_index_of_another_archive_is_begun_anew() {
         let dir = tempfile::tempdir().unwrap();
         let open = |archive| LocalIndex::open(dir.path(), archive).unwrap();

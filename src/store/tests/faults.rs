@@ -331,7 +331,10 @@ async fn a_start() {
         let (bytes, without_record, deleted) = (gif(1, 1000), gif(2, 1000), gif(3, 1000));
         let case = Case::new(Some(BUCKET)).await;
         for bytes in [&bytes, &without_record, &deleted] {
-            put(&case.store, bytes).await.unwrap();
+            let mut writer = case.store.writer();
+            writer.write(bytes).await.unwrap();
+            let generation = Generation { request_id: "req_1".into(), ..Generation::default() };
+            writer.finish().await.unwrap().commit(NewRecord { generation: Some(generation) }).await.unwrap();
         }
         let Case { dir, archive, store } = case;
         drop(store);
@@ -367,6 +370,8 @@ async fn a_start() {
         until_listed(&case.store, 3).await;
         let id = PictureId::of(&without_record);
         assert!(case.store.record(&id).await.unwrap().is_some(), "{at:?}: no record was written");
+        let record = case.store.record(&PictureId::of(&bytes)).await.unwrap().unwrap();
+        assert!(record.generation.is_some(), "{at:?}: a record that could not be read was overwritten");
         assert_eq!(case.store.buried(None, 9).await.unwrap(), [PictureId::of(&deleted)]);
         fired
     };
