@@ -15,7 +15,7 @@ use tokio::{
 use crate::{
     framings::in_front_of,
     harness::{
-        Canned, House,
+        Canned, House, PATIENCE,
         raw::{Raw, Then},
         wire::{Wire, post},
     },
@@ -160,9 +160,14 @@ async fn r10_a_grave_without_a_tombstone_is_forgotten() {
         Store::open(dir.path(), &settings, Some("bucket".into())).unwrap()
     };
     let until = async |store: &Store, buried: usize| {
-        while store.index_state() != IndexState::Ready || store.buried(None, 9).await.unwrap().len() != buried {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let there =
+            async || store.index_state() == IndexState::Ready && store.buried(None, 9).await.unwrap().len() == buried;
+        let wait = async {
+            while !there().await {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.expect("in time");
     };
     let store = open();
     let mut writer = store.writer();
@@ -170,7 +175,7 @@ async fn r10_a_grave_without_a_tombstone_is_forgotten() {
     let id = writer.finish().await.unwrap().commit(NewRecord::default()).await.unwrap().facts.id;
     store.delete(id).await.unwrap();
     until(&store, 1).await;
-    drop(store);
+    drop((writer, store));
     std::fs::remove_file(dir.path().join(format!("images/{}/{id}.gone", id.shard()))).unwrap();
     until(&open(), 0).await;
 }
