@@ -47,6 +47,11 @@ pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     around(to, || fs::rename(from, to))
 }
 
+/// Gives a file another name, where there is none of it.
+pub(super) fn link(from: &Path, to: &Path) -> io::Result<()> {
+    around(to, || fs::hard_link(from, to))
+}
+
 /// Removes a file; one that is not there is fine.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
     around(path, || match fs::remove_file(path) {
@@ -67,9 +72,20 @@ pub(super) fn make_dir(path: &Path) -> io::Result<bool> {
 /// Opens a regular file for reading. `None`: there is none of this name, or it is something else. Never waits, as opening
 /// a pipe would.
 pub(super) fn open(path: &Path) -> io::Result<Option<(File, fs::Metadata)>> {
-    let flags = i32::try_from((OFlags::NONBLOCK | OFlags::NOCTTY).bits()).unwrap_or_default();
-    let opened = around(path, || OpenOptions::new().read(true).custom_flags(flags).open(path));
-    match opened {
+    opened(path, OFlags::empty())
+}
+
+/// As [`open`], without this counting as a look at the file, where the system allows that: to the file's owner.
+pub(super) fn open_unseen(path: &Path) -> io::Result<Option<(File, fs::Metadata)>> {
+    match opened(path, OFlags::NOATIME) {
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => open(path),
+        opened => opened,
+    }
+}
+
+fn opened(path: &Path, flags: OFlags) -> io::Result<Option<(File, fs::Metadata)>> {
+    let flags = i32::try_from((flags | OFlags::NONBLOCK | OFlags::NOCTTY).bits()).unwrap_or_default();
+    match around(path, || OpenOptions::new().read(true).custom_flags(flags).open(path)) {
         Ok(file) => {
             let meta = file.metadata()?;
             Ok(meta.is_file().then_some((file, meta)))

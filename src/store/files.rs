@@ -11,7 +11,7 @@
 //! need no lock: every file appears and goes whole.
 
 use std::{
-    fs,
+    fs::{self, File},
     io::{self, Read},
     path::Path,
     sync::{
@@ -123,14 +123,19 @@ impl Files {
 
     /// Whether its bytes are those of its name. Reads all of them.
     pub(super) fn is_whole(&self, facts: &Facts) -> io::Result<bool> {
-        let Some((mut file, _)) = disk::open(&self.layout.blob(&facts.id, facts.format))? else { return Ok(false) };
-        let (mut hasher, mut piece) = (Hasher::default(), vec![0; 128 * 1024]);
-        loop {
-            match file.read(&mut piece)? {
-                0 => return Ok(hasher.finish() == facts.id),
-                read => hasher.update(piece.get(..read).unwrap_or_default()),
-            }
+        let Some((file, _)) = disk::open_unseen(&self.layout.blob(&facts.id, facts.format))? else { return Ok(false) };
+        Ok(hash(&file, |_| {})? == facts.id)
+    }
+
+    /// Writes the record of a picture that the archive has, with its mark. `None`: there is one, or it was deleted.
+    pub(super) fn adopt_archived(&self, record: Record) -> Result<Option<Record>, StoreError> {
+        let _gate = self.alone(&record.id);
+        if self.is_buried(&record.id) || self.record(&record.id)?.is_some() {
+            return Ok(None);
         }
+        let record = record.marked(self.archive.as_deref());
+        self.replace_record(&record)?;
+        Ok(Some(record))
     }
 
     /// Makes the names in this picture's folder last, if they must.
@@ -151,6 +156,20 @@ impl Files {
             }
         }
         Ok(())
+    }
+}
+
+/// The name these bytes have. `read` is told of each piece.
+pub(super) fn hash(mut file: &File, read: impl Fn(u64)) -> io::Result<PictureId> {
+    let (mut hasher, mut piece) = (Hasher::default(), vec![0; 128 * 1024]);
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(hasher.finish()),
+            len => {
+                hasher.update(piece.get(..len).unwrap_or_default());
+                read(len as u64);
+            }
+        }
     }
 }
 

@@ -16,8 +16,6 @@ use crate::picture::{Format, PictureId};
 
 /// Version written today.
 const VERSION: u32 = 1;
-/// A record is never larger than this many bytes.
-const LARGEST: u64 = 1024 * 1024;
 /// Longest prompt kept, in bytes.
 const LONGEST_PROMPT: usize = 8 * 1024;
 
@@ -92,6 +90,9 @@ pub struct Archived {
 }
 
 impl Record {
+    /// A record is never larger than this many bytes.
+    pub(super) const LARGEST: u64 = 1024 * 1024;
+
     pub(super) fn new(facts: &Facts, new: NewRecord) -> Self {
         let mut generation = new.generation;
         if let Some(prompt) = generation.as_mut().and_then(|generation| generation.prompt.as_mut()) {
@@ -110,6 +111,17 @@ impl Record {
         }
     }
 
+    /// The same record of a picture whose file says otherwise.
+    pub(super) fn about(self, facts: &Facts) -> Self {
+        let media_type = facts.format.media_type().to_owned();
+        Self { format: facts.format, media_type, bytes: facts.len, ..self }
+    }
+
+    /// The record of a picture of which nothing else is known.
+    pub fn found(facts: &Facts) -> Self {
+        Self::new(facts, NewRecord::default())
+    }
+
     /// Whether the archive of this name was seen to have it.
     pub fn is_archived_at(&self, place: &str) -> bool {
         self.archived.as_ref().is_some_and(|archived| archived.place == place)
@@ -124,7 +136,7 @@ impl Record {
     pub(super) fn read(path: &Path) -> io::Result<Option<Self>> {
         let damaged =
             |e: &dyn std::fmt::Display| log::warn!("a picture's record is damaged and is treated as missing: {e}");
-        let json = match disk::read(path, LARGEST) {
+        let json = match disk::read(path, Self::LARGEST) {
             Err(e) if e.kind() == io::ErrorKind::InvalidData => {
                 damaged(&e);
                 None

@@ -65,6 +65,11 @@ impl TmpFile {
         disk::sync(&self.file, &self.path)
     }
 
+    /// Gives it another name where there is no file. The one in `tmp/` goes when this is dropped.
+    pub(super) fn link(&self, to: &Path) -> io::Result<()> {
+        disk::link(&self.path, to)
+    }
+
     /// Renames it to where it belongs. Not lasting before the folder is [synced](disk::sync_dir).
     pub(super) fn persist(&mut self, to: &Path) -> io::Result<()> {
         disk::rename(&self.path, to)?;

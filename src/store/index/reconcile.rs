@@ -8,7 +8,7 @@ use super::{Change, Entry, Findings, Index, IndexError};
 use crate::{
     picture::{Format, PictureId},
     store::{
-        Facts, NewRecord, Record,
+        Facts, Record,
         files::Files,
         layout::{Kind, parse_name},
         record::unix_ms,
@@ -153,7 +153,7 @@ fn read(files: &Files, id: &PictureId, blob: Option<Format>, findings: &mut Find
         return None;
     }
     findings.added += 1;
-    let record = Record::new(&facts, NewRecord::default());
+    let record = Record::found(&facts);
     if unreadable {
         // It may be readable tomorrow, and is not to be overwritten.
         return Some(files.entry(&record));
