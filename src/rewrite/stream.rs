@@ -513,7 +513,7 @@ mod tests {
         assert_eq!(content(&out, 1), format!("x {} y", Renderer::url(PNG)));
     }
 
-    /// Regression 12: it went out behind the line that was cut, as a part of it.
+    /// Regression 17: it went out behind the line that was cut, as a part of it.
     #[test]
     fn held_text_is_an_event_of_its_own_when_the_stream_is_cut() {
         let cut = |text: &str| format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}");

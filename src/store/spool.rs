@@ -1,12 +1,13 @@
 //! Request bodies that may be needed again: for a second upstream, or cut into segments.
 
-use std::{fs::File, io::Write, ops::Range, sync::Arc};
+use std::{fs::File, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 
 use super::{
     Inner, StoreError,
     behind::{BUFFER, Behind, Drain},
+    disk,
     error::{Doing, blocking},
     file, tmp,
 };
@@ -75,11 +76,12 @@ impl Spool {
 
 impl Drain for Unnamed {
     fn drain(&mut self, piece: &[u8]) -> Result<(), StoreError> {
-        let mut file = match &self.file {
+        let dir = self.store.files.layout.tmp();
+        let file = match &self.file {
             Some(file) => file,
-            None => self.file.insert(tmp::unnamed(self.store.files.layout.tmp()).doing("spooling a body")?),
+            None => self.file.insert(tmp::unnamed(dir).doing("spooling a body")?),
         };
-        file.write_all(piece).doing("spooling a body")
+        disk::write_all(file, dir, piece).doing("spooling a body")
     }
 }
 

@@ -7,6 +7,7 @@
     clippy::indexing_slicing,
     reason = "a failed unwrap is the failure"
 )]
+#![allow(clippy::print_stdout, reason = "figures, seeds and what was skipped; shown with --nocapture and on failure")]
 
 mod harness;
 
@@ -17,6 +18,8 @@ mod binary;
 mod bodies;
 mod bounds;
 mod corpus;
+mod crash;
+mod data_dir;
 mod differential;
 mod embed;
 mod encodings;
@@ -25,8 +28,10 @@ mod eviction;
 mod failover;
 mod fixtures;
 mod framings;
+mod full_disk;
 mod heartbeats;
 mod isolation;
+mod load;
 mod models;
 mod multipart;
 mod pass;
@@ -38,8 +43,12 @@ mod regressions;
 mod regressions2;
 mod reload;
 mod requests;
+mod room;
 mod scripted;
 mod sdk;
 mod serving;
+mod signals;
+mod soak;
 mod store_commands;
+mod strace;
 mod streams;
