@@ -4,8 +4,6 @@
 pub(super) const NOT_ACTING: &[&str] = &[
     "archive",
     "images.heartbeat.json",
-    "images.history.bytes",
-    "images.history.images",
     "images.max_input_pixels",
     "limits.header_timeout",
     "store.max_bytes",
@@ -30,7 +28,7 @@ mod tests {
     #[test]
     fn knows_settings_by_their_path() {
         assert!(is_not_acting("picgate.archive"));
-        assert!(is_not_acting("picgate.models[3].images.history.bytes"));
+        assert!(is_not_acting("picgate.models[3].images.heartbeat.json"));
         assert!(!is_not_acting("picgate.archive.bucket"));
         assert!(!is_not_acting("archive"));
         assert!(!is_not_acting("picgate.images.chat"));

@@ -5,21 +5,25 @@
 
 use std::{borrow::Cow, ops::Range};
 
-use super::json::{
-    Container, Invalid, Lexer, Name,
-    Name::{
-        Content, Image, ImageUrl, Images, Input, InputImageMask, InputReferences, Mask, Messages, Model, N, Output,
-        Prompt, ReferenceImages, ResponseFormat, Result as CallResult, Role, Stream, Text, Tools, Url, Variables,
+use super::{
+    conversation::{Conversation, Dialect, Kind, MOST_PICTURES, Tracker},
+    json::{
+        Container, Invalid, Lexer, Name,
+        Name::{Messages, Model, N, ResponseFormat, Source, Stream},
+        Path,
+        Step::{Index, Key},
+        Token, unescape,
     },
-    Path,
-    Step::{self, Index, Key},
-    Token, unescape,
+    places::Use,
+    prose::ProseReader,
 };
 
 /// Requests may be nested this deep.
 const MAX_DEPTH: usize = 128;
 /// Longest value that is read: a URL, a model's name. Longer ones are data.
 const LONGEST_VALUE: usize = 16 * 1024;
+/// Shorter base64 is no picture.
+const SHORTEST_PICTURE: u64 = 32;
 /// How much of a prompt is kept, in bytes.
 const LONGEST_PROMPT: usize = 8 * 1024;
 
@@ -39,8 +43,11 @@ pub struct Findings {
     pub stream: bool,
     /// The last text of a user: the prompt of an images route, the newest text of a chat. At most 8 KiB.
     pub prompt: String,
-    /// In the order of the body.
+    /// Pictures named by a URL, in the order of the body.
     pub references: Vec<Reference>,
+    /// A mask stands in it, whose pictures must keep their size.
+    pub has_mask: bool,
+    pub conversation: Conversation,
 }
 
 /// A top-level text field.
@@ -63,6 +70,8 @@ pub struct Reference {
     /// What to replace.
     pub span: Range<u64>,
     pub form: ReferenceForm,
+    /// The [element](Conversation::elements) it stands in.
+    pub element: Option<usize>,
 }
 
 /// What a reference is replaced with.
@@ -70,8 +79,10 @@ pub struct Reference {
 pub enum ReferenceForm {
     /// `"data:image/png;base64,…"`, quotes and all.
     DataUri,
-    /// `"…"`, bare base64: only for URLs of our own.
+    /// `"…"`, bare base64.
     Base64,
+    /// `{"type":"base64","media_type":"image/png","data":"…"}`.
+    Source,
     /// A multipart part of its own: header lines and the picture's bytes.
     Part {
         /// The form field's name.
@@ -90,6 +101,8 @@ pub enum ScanError {
     Repeated(&'static str),
     #[error("'{field}' must be {expected}")]
     WrongType { field: &'static str, expected: &'static str },
+    #[error("the request holds more than {MOST_PICTURES} pictures")]
+    TooManyPictures,
     #[error("{0}")]
     Multipart(&'static str),
 }
@@ -109,8 +122,11 @@ struct State {
     found: Findings,
     seen: Vec<Name>,
     error: Option<ScanError>,
-    /// The string at hand: what for, where it began, its raw text.
-    string: Option<(Use, u64, Vec<u8>)>,
+    string: Option<Text>,
+    /// `None`: the route has no conversation.
+    tracker: Option<Tracker>,
+    /// Where the `source` at hand began, and the URL in it.
+    source: (u64, Option<(String, String)>),
     /// The last text, and whether it is a user's (who need not be named).
     prompt: Option<String>,
     is_users: bool,
@@ -120,13 +136,14 @@ struct State {
     open_member: bool,
 }
 
-/// What a string is read for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Use {
-    Field(Name),
-    Prompt,
-    Role,
-    Reference(ReferenceForm),
+/// The string at hand.
+#[derive(Debug)]
+struct Text {
+    what: Use,
+    start: u64,
+    /// Its beginning.
+    raw: Vec<u8>,
+    prose: Option<ProseReader>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -145,6 +162,12 @@ impl RequestScanner {
             seen: Vec::new(),
             error: None,
             string: None,
+            tracker: match route {
+                Route::Images => None,
+                Route::Chat => Some(Tracker::new(Dialect::Chat)),
+                Route::Responses => Some(Tracker::new(Dialect::Responses)),
+            },
+            source: (0, None),
             prompt: None,
             is_users: true,
             member: Member::default(),
@@ -168,9 +191,13 @@ impl RequestScanner {
     /// When it is not complete, or no JSON object.
     pub fn finish(mut self) -> Result<Findings, ScanError> {
         self.lexer.finish(|token, at| self.state.token(token, at))?;
-        match (self.state.error, self.state.root) {
+        let State { error, root, tracker, found, .. } = self.state;
+        match (error, root) {
             (Some(error), _) => Err(error),
-            (None, Some(Container::Object)) => Ok(self.state.found),
+            (None, Some(Container::Object)) => {
+                let conversation = tracker.map(Tracker::finish).unwrap_or_default();
+                Ok(Findings { conversation, ..found })
+            }
             (None, _) => Err(ScanError::NotAnObject),
         }
     }
@@ -188,10 +215,14 @@ impl State {
             Token::Begin(container) => {
                 self.root.get_or_insert(container);
                 self.value(None);
+                self.begin(if container == Container::Array { Kind::Array } else { Kind::Other }, at);
             }
             _ => {}
         }
         self.path.see(token);
+        if let Token::End(container) = token {
+            self.end(if container == Container::Array { Kind::Array } else { Kind::Other }, at + 1);
+        }
         if matches!(token, Token::End(_)) && self.path.steps().len() <= 2 {
             self.end_message();
         }
@@ -199,22 +230,34 @@ impl State {
             Token::KeyEnd if top_level => self.refuse_repeated(),
             Token::StringStart => {
                 self.value(Some(token));
-                self.string = self.route.use_of(self.path.steps()).map(|what| (what, at, Vec::new()));
+                self.begin(Kind::Text, at);
+                self.string = self.route.use_of(self.path.steps()).map(|what| {
+                    let has_prose = self.tracker.is_some() && matches!(what, Use::Prompt | Use::Output);
+                    Text { what, start: at, raw: Vec::new(), prose: has_prose.then(ProseReader::default) }
+                });
             }
             Token::StringPart(raw) => {
-                if let Some((_, _, known)) = &mut self.string {
-                    let room = (LONGEST_VALUE + 1).saturating_sub(known.len());
-                    known.extend_from_slice(raw.get(..room).unwrap_or(raw));
+                if let Some(text) = &mut self.string {
+                    let room = (LONGEST_VALUE + 1).saturating_sub(text.raw.len());
+                    text.raw.extend_from_slice(raw.get(..room).unwrap_or(raw));
+                    if let Some(prose) = &mut text.prose {
+                        prose.push(raw, at);
+                    }
                 }
             }
-            Token::StringEnd => self.string_end(at + 1),
+            Token::StringEnd => {
+                self.string_end(at + 1);
+                self.end(Kind::Text, at + 1);
+            }
             Token::Scalar(text) => {
                 self.value(Some(token));
+                let end = at + text.len() as u64;
+                self.begin(Kind::Other, at);
+                self.end(Kind::Other, end);
                 match self.path.steps() {
                     [Key(Stream)] => self.found.stream = text == b"true",
                     // Asks for nothing, but must not reach a model that refuses the field.
                     [Key(ResponseFormat)] if self.route == Route::Images => {
-                        let end = at + text.len() as u64;
                         self.field(ResponseFormat, String::new(), at..end);
                     }
                     _ => {}
@@ -224,8 +267,31 @@ impl State {
         }
     }
 
+    fn begin(&mut self, kind: Kind, at: u64) {
+        let path = self.path.steps();
+        if let Some(tracker) = &mut self.tracker {
+            tracker.begin(path, kind, at);
+        }
+        if matches!(path, [Key(Messages), Index(_), _, Index(_), Key(Source)]) {
+            self.source = (at, None);
+        }
+    }
+
+    fn end(&mut self, kind: Kind, end: u64) {
+        let path = self.path.steps();
+        if matches!(path, [Key(Messages), Index(_), _, Index(_), Key(Source)])
+            && let (start, Some((path, url))) = std::mem::take(&mut self.source)
+        {
+            self.reference(path, url, start..end, ReferenceForm::Source);
+        }
+        if let Some(tracker) = &mut self.tracker {
+            tracker.end(self.path.steps(), kind, end);
+        }
+    }
+
     /// A value begins: checks the types of the fields the gateway acts on.
     fn value(&mut self, token: Option<Token<'_>>) {
+        self.found.has_mask |= self.route.is_mask(self.path.steps()) && token != Some(Token::Scalar(b"null"));
         let (field, expected, fits) = match (self.path.steps(), token) {
             ([Key(Model)], token) => ("model", "a string", matches!(token, Some(Token::StringStart))),
             ([Key(ResponseFormat)], token) if self.route == Route::Images => {
@@ -256,22 +322,60 @@ impl State {
     }
 
     fn string_end(&mut self, end: u64) {
-        let Some((what, start, raw)) = self.string.take() else { return };
+        let Some(Text { what, start, raw, prose }) = self.string.take() else { return };
+        if let (Some(prose), Some(tracker)) = (prose, &mut self.tracker) {
+            tracker.text(prose.finish());
+        }
         let whole = raw.len() <= LONGEST_VALUE;
         match what {
             Use::Prompt => self.prompt = unescape_start(&raw).map(|value| shortened(&value)),
-            Use::Role => self.is_users = unescape(&raw).is_some_and(|value| value == "user"),
-            _ if !whole => {}
-            Use::Field(name) => match unescape(&raw) {
+            Use::Output => {}
+            Use::Role => {
+                let role = unescape(&raw).unwrap_or_default();
+                self.is_users = role == "user";
+                if let Some(tracker) = &mut self.tracker {
+                    tracker.role(&role);
+                }
+            }
+            Use::Field(name) if whole => match unescape(&raw) {
                 Some(value) => self.field(name, value.into_owned(), start..end),
                 None => self.refuse(name.as_str(), "text without lone surrogates"),
             },
-            Use::Reference(form) => {
-                let Some(url) = unescape(&raw).filter(|url| names_a_resource(url)) else { return };
-                let (path, url) = (self.path.to_string(), url.into_owned());
-                self.found.references.push(Reference { path, url, span: start..end, form });
+            Use::Field(_) => {}
+            Use::Reference(_) | Use::SourceUrl | Use::Inline => {
+                let url = unescape(&raw).filter(|url| whole && names_a_resource(url)).map(Cow::into_owned);
+                match (url, what) {
+                    (Some(url), Use::Reference(form)) => self.reference(self.path.to_string(), url, start..end, form),
+                    (Some(url), Use::SourceUrl) => self.source.1 = Some((self.path.to_string(), url)),
+                    (Some(_), _) => {}
+                    (None, _) => {
+                        // A scheme or a type in front of the base64 is not worth telling apart.
+                        let characters = (end - start).saturating_sub(2);
+                        if characters >= SHORTEST_PICTURE {
+                            self.picture(characters / 4 * 3);
+                        }
+                    }
+                }
             }
         }
+    }
+
+    fn reference(&mut self, path: String, url: String, span: Range<u64>, form: ReferenceForm) {
+        let element = self.picture(0);
+        if self.found.references.len() >= MOST_PICTURES {
+            self.error.get_or_insert(ScanError::TooManyPictures);
+            return;
+        }
+        self.found.references.push(Reference { path, url, span, form, element });
+    }
+
+    /// A picture stands in the list element at hand, if there is one.
+    fn picture(&mut self, inline: u64) -> Option<usize> {
+        let element = self.tracker.as_mut()?.picture(inline);
+        element.unwrap_or_else(|_| {
+            self.error.get_or_insert(ScanError::TooManyPictures);
+            None
+        })
     }
 
     fn field(&mut self, name: Name, value: String, span: Range<u64>) {
@@ -302,71 +406,6 @@ impl State {
         }
         self.open_member = false;
         self.member.comma_before = comma;
-    }
-}
-
-// === impl Route ===
-
-impl Route {
-    fn use_of(self, path: &[Step]) -> Option<Use> {
-        match path {
-            [Key(Model)] => return Some(Use::Field(Model)),
-            [Key(ResponseFormat)] if self == Route::Images => return Some(Use::Field(ResponseFormat)),
-            _ => {}
-        }
-        match self {
-            Route::Images => images(path),
-            Route::Chat => chat(path),
-            Route::Responses => responses(path),
-        }
-    }
-}
-
-/// A `data:` URI of the picture's bytes goes where its URL stood.
-const INLINE: Option<Use> = Some(Use::Reference(ReferenceForm::DataUri));
-
-/// OpenAI's `images[].image_url` and `mask.image_url`, and what compatible servers add: xAI's `image.url`, Ark's `image`
-/// (text or list), Together's `image_url` and `reference_images`, OpenRouter's `input_references`.
-fn images(path: &[Step]) -> Option<Use> {
-    match path {
-        [Key(Prompt)] => Some(Use::Prompt),
-        [Key(Image | Images | Mask | ImageUrl | ReferenceImages | InputReferences), rest @ ..] => {
-            let rest = match rest {
-                [Index(_), rest @ ..] => rest,
-                rest => rest,
-            };
-            match rest {
-                [] | [Key(Url | ImageUrl)] | [Key(ImageUrl), Key(Url)] => INLINE,
-                _ => None,
-            }
-        }
-        _ => None,
-    }
-}
-
-fn chat(path: &[Step]) -> Option<Use> {
-    match path {
-        [Key(Messages), Index(_), Key(Role)] => Some(Use::Role),
-        [Key(Messages), Index(_), Key(Content)] => Some(Use::Prompt),
-        [Key(Messages), Index(_), Key(Content), Index(_), Key(Text)] => Some(Use::Prompt),
-        [Key(Messages), Index(_), Key(Content | Images), Index(_), Key(ImageUrl | Image)] => INLINE,
-        [Key(Messages), Index(_), Key(Content | Images), Index(_), Key(ImageUrl | Image), Key(Url)] => INLINE,
-        _ => None,
-    }
-}
-
-fn responses(path: &[Step]) -> Option<Use> {
-    match path {
-        [Key(Input), Index(_), Key(Role)] => Some(Use::Role),
-        [Key(Input)] | [Key(Input), Index(_), Key(Content)] => Some(Use::Prompt),
-        [Key(Input), Index(_), Key(Content), Index(_), Key(Text)] => Some(Use::Prompt),
-        [Key(Input), Index(_), Key(ImageUrl)] => INLINE,
-        [Key(Input), Index(_), Key(Content | Output), Index(_), Key(ImageUrl)] => INLINE,
-        [Key(Input), Index(_), Key(Output), Key(ImageUrl)] => INLINE,
-        [Key(Input), Index(_), Key(CallResult)] => Some(Use::Reference(ReferenceForm::Base64)),
-        [Key(Tools), Index(_), Key(InputImageMask), Key(ImageUrl)] => INLINE,
-        [Key(Prompt), Key(Variables), Key(_), Key(ImageUrl)] => INLINE,
-        _ => None,
     }
 }
 

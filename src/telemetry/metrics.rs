@@ -30,6 +30,8 @@ pub struct Metrics {
     pub fetches: IntCounterVec,
     /// References in requests that were made inline, by where from (`store`, `fetch`).
     pub inlined: IntCounterVec,
+    /// Old pictures of conversations that were not sent again.
+    pub pictures_omitted: IntCounter,
     /// From the last byte of a picture to its being safe.
     pub commit_seconds: Histogram,
 }
@@ -73,6 +75,7 @@ impl Metrics {
             picture_bytes_served: counter("picgate_picture_bytes_served_total", "Bytes of pictures sent.")?,
             fetches: counters("picgate_fetches_total", "Pictures fetched from other hosts.", &["for", "result"])?,
             inlined: counters("picgate_references_inlined_total", "Picture references made inline.", &["from"])?,
+            pictures_omitted: counter("picgate_pictures_omitted_total", "Old pictures that were not sent again.")?,
             commit_seconds,
         })
     }
