@@ -6,7 +6,7 @@ use prometheus::Registry;
 
 use crate::{
     access::{Keys, StoredKey, new_key},
-    config::Config,
+    config::{self, Config},
     core::{Core, Settings},
     fetch::Fetcher,
     gateway::Gateway,
@@ -50,7 +50,7 @@ impl App {
     /// When the data directory cannot be used, or the registry has metrics of the same names.
     pub fn build(config: Config, registry: &Registry) -> Result<Self, StartError> {
         let metrics = Metrics::register(registry)?;
-        let store = Store::open(&config.data_dir, &config.store)?;
+        let store = Store::open(&config.data_dir, &config.store, config.archive.as_ref().map(config::Archive::place))?;
         let pixels = Pool::start(None, metrics.clone()).map_err(StartError::Pixels)?;
         let mut stored = stored_keys(&store)?;
         let mut first_key = None;
