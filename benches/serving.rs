@@ -22,7 +22,7 @@ fn serving(c: &mut Criterion) {
         let dir = tempfile::tempdir().unwrap();
         let settings =
             config::Store { memory_cache, durability: Durability::Process, min_free: 0, ..config::Store::default() };
-        let store = Store::open(dir.path(), &settings).unwrap();
+        let store = Store::open(dir.path(), &settings, None).unwrap();
         let id = runtime.block_on(async {
             let mut picture = include_bytes!("../tests/fixtures/wire/img/px1.png").to_vec();
             picture.resize(LEN, 7);

@@ -6,10 +6,11 @@ use prometheus::Registry;
 
 use crate::{
     access::{Keys, StoredKey, new_key},
-    config::Config,
+    config::{self, Config},
     core::{Core, Settings},
     fetch::Fetcher,
     gateway::Gateway,
+    pixels::Pool,
     store::{Store, StoreError},
     telemetry::Metrics,
 };
@@ -36,18 +37,21 @@ pub enum StartError {
     Metrics(#[from] prometheus::Error),
     #[error("making the first key: {0}")]
     Key(#[from] std::io::Error),
+    #[error("starting threads for pixels: {0}")]
+    Pixels(#[source] std::io::Error),
 }
 
 impl App {
     /// Opens the store and connects the parts. Metrics are registered in `registry`.
     ///
-    /// Starts a thread, so a program that forks must do so before.
+    /// Starts threads, so a program that forks must do so before.
     ///
     /// # Errors
     /// When the data directory cannot be used, or the registry has metrics of the same names.
     pub fn build(config: Config, registry: &Registry) -> Result<Self, StartError> {
         let metrics = Metrics::register(registry)?;
-        let store = Store::open(&config.data_dir, &config.store)?;
+        let store = Store::open(&config.data_dir, &config.store, config.archive.as_ref().map(config::Archive::place))?;
+        let pixels = Pool::start(None, metrics.clone()).map_err(StartError::Pixels)?;
         let mut stored = stored_keys(&store)?;
         let mut first_key = None;
         if stored.is_empty() && config.keys.is_empty() {
@@ -57,7 +61,7 @@ impl App {
             first_key = Some(key);
         }
         let settings = settings(config, &stored)?;
-        let gateway = Gateway::new(Arc::new(Core::new(settings, store, metrics)));
+        let gateway = Gateway::new(Arc::new(Core::new(settings, store, pixels, metrics)));
         Ok(Self { gateway, first_key })
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     access::Keys,
     config::Config,
     fetch::Fetcher,
+    pixels::Pool,
     store::Store,
     telemetry::Metrics,
     upstream::{Transport, catalogue::Catalogue},
@@ -18,6 +19,7 @@ use crate::{
 pub struct Core {
     settings: ArcSwap<Settings>,
     pub store: Store,
+    pub pixels: Pool,
     pub transport: Transport,
     pub catalogue: Catalogue,
     pub metrics: Metrics,
@@ -32,10 +34,10 @@ pub struct Settings {
 }
 
 impl Core {
-    pub fn new(settings: Settings, store: Store, metrics: Metrics) -> Self {
+    pub fn new(settings: Settings, store: Store, pixels: Pool, metrics: Metrics) -> Self {
         let transport = Transport::default();
         let catalogue = Catalogue::new(transport.clone());
-        Self { settings: ArcSwap::from_pointee(settings), store, transport, catalogue, metrics }
+        Self { settings: ArcSwap::from_pointee(settings), store, pixels, transport, catalogue, metrics }
     }
 
     /// Puts other settings in force. Requests that have begun end under the ones they began with.

@@ -11,6 +11,7 @@ pub mod fetch;
 pub mod gateway;
 pub mod images;
 pub mod picture;
+pub mod pixels;
 pub mod rewrite;
 pub mod store;
 pub mod telemetry;

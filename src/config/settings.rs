@@ -263,6 +263,13 @@ pub struct Archive {
     pub prefix: String,
 }
 
+impl Archive {
+    /// Names the archive: the same name, the same objects. Holds no secret.
+    pub fn place(&self) -> String {
+        format!("{}/{}/{}", without_slash(&self.endpoint), self.bucket, self.prefix)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Largest request body, in bytes.

@@ -10,33 +10,19 @@
 //!
 //! Only then is [`Staged::commit`] done, and only then may the URL be answered. `durability: process` skips the syncs.
 //! A reader opens a blob by its final name, so it sees all of it or none.
+//!
+//! A picture that had been deleted is there again: its tombstone goes first.
 
-use std::{
-    fs::{self, File},
-    io::{self, Write},
-    path::Path,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::SystemTime,
-};
+use std::{io::Write, sync::Arc, time::SystemTime};
 
 use super::{
-    Facts, Inner, NewRecord, StoreError,
+    Facts, Inner, NewRecord, Record, StoreError,
     error::{Doing, blocking},
-    index::Entry,
-    layout::shard_of,
-    record::{Record, unix_ms},
-    tmp::{self, TmpFile, sync_dir},
+    files::{remove, sync_file},
+    record::unix_ms,
+    tmp::{self, TmpFile},
 };
-use crate::{
-    config::Durability,
-    picture::{Format, PictureId},
-};
-
-/// How many commits of different pictures may be at the same step. A power of two.
-const STRIPES: usize = 64;
+use crate::picture::{Format, PictureId};
 
 /// A finished picture that is not kept yet. Its name is known, so its URL is too. Dropping it removes its file.
 #[derive(Debug)]
@@ -62,14 +48,6 @@ pub struct Stored {
     /// It was there already; nothing was written.
     pub deduplicated: bool,
 }
-
-/// Commits of the same picture wait for each other, so the first one's record stays.
-#[derive(Debug)]
-pub(super) struct Gates([Mutex<()>; STRIPES]);
-
-/// The shard folders whose names this process has made last.
-#[derive(Debug)]
-pub(super) struct Shards([AtomicBool; 256]);
 
 // === impl Staged ===
 
@@ -99,123 +77,109 @@ impl Staged {
 
     fn run(self, new: NewRecord) -> Result<Stored, StoreError> {
         let Self { store, id, format, len, content } = self;
-        let power = store.durability == Durability::Power;
-        let blob_path = store.layout.blob(&id, format);
-        let record_path = store.layout.record(&id);
+        let files = &store.files;
+        let (blob_path, record_path) = (files.layout.blob(&id, format), files.layout.record(&id));
 
-        let gate = store.gates.of(&id).lock();
-        let has_blob = fs::metadata(&blob_path).is_ok_and(|there| there.is_file() && there.len() == len);
-        let old = Record::read(&record_path).doing("reading a record")?.filter(|old| old.id == id && old.bytes == len);
+        let gate = files.alone(&id);
+        let buried = files.is_buried(&id);
+        let has_blob = !buried && files.has_blob(&id, format, len);
+        let old = files.record(&id)?.filter(|old| !buried && old.bytes == len);
 
         if let Some(old) = old.as_ref().filter(|_| has_blob) {
-            if power {
+            if files.lasting() {
                 // It may have been written without syncing, or by a commit that has not come to its end.
                 sync_file(&blob_path).doing("syncing a picture")?;
                 sync_file(&record_path).doing("syncing a record")?;
-                store.shards.make(&store, &id, power)?;
-                sync_dir(&store.layout.shard(shard_of(&id))).doing("syncing a folder")?;
+                files.make_shard(&id)?;
+                files.sync_shard(&id)?;
             }
             drop(gate);
-            store.known(old.facts());
+            store.lookup.remember(old.facts());
             return Ok(Stored { facts: old.facts(), deduplicated: true });
         }
 
         store.space.check()?;
         let mut blob = match (has_blob, content) {
             (true, _) => None,
-            (false, Content::File(tmp)) => Some(tmp),
-            (false, Content::Memory(bytes)) => {
-                let tmp = TmpFile::create(store.layout.tmp(), tmp::OPEN).doing("writing a picture")?;
-                tmp.file().write_all(&bytes).doing("writing a picture")?;
-                Some(tmp)
-            }
+            (false, content) => Some(content.into_file(&store)?),
         };
-        if power {
+        if files.lasting() {
             match &blob {
                 Some(tmp) => tmp.file().sync_data(),
                 None => sync_file(&blob_path),
             }
             .doing("syncing a picture")?;
         }
-        let facts = Facts { id, format, len, created_ms: unix_ms(SystemTime::now()) };
         let (record, mut record_tmp) = match old {
             Some(old) => (old, None),
             None => {
+                let facts = Facts { id, format, len, created_ms: unix_ms(SystemTime::now()) };
                 let record = Record::new(&facts, new);
-                let tmp = TmpFile::create(store.layout.tmp(), tmp::PRIVATE).doing("writing a record")?;
-                tmp.file().write_all(&record.to_json()?).doing("writing a record")?;
-                if power {
-                    tmp.file().sync_data().doing("syncing a record")?;
-                }
+                let tmp = files.write_record(&record)?;
                 (record, Some(tmp))
             }
         };
 
-        store.shards.make(&store, &id, power)?;
+        files.make_shard(&id)?;
+        if buried {
+            remove(&files.layout.tombstone(&id)).doing("taking a deletion back")?;
+            store.index.unbury(id);
+        }
         if let Some(tmp) = &mut blob {
             tmp.persist(&blob_path).doing("keeping a picture")?;
         }
         if let Some(tmp) = &mut record_tmp {
             tmp.persist(&record_path).doing("keeping a record")?;
         }
-        if power {
-            sync_dir(&store.layout.shard(shard_of(&id))).doing("syncing a folder")?;
-        }
+        files.sync_shard(&id)?;
+        store.index.put(files.entry(&record));
         drop(gate);
         let facts = record.facts();
-        store.known(facts);
-        if record_tmp.is_some() {
-            store.index.add(Entry::of(&record));
-        }
+        store.lookup.remember(facts);
         Ok(Stored { facts, deduplicated: has_blob })
     }
-}
 
-fn sync_file(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_data()
-}
-
-// === impl Gates ===
-
-impl Default for Gates {
-    fn default() -> Self {
-        Self(std::array::from_fn(|_| Mutex::default()))
+    /// Puts the bytes of a picture back whose record says that the archive has it. Not synced: the archive has it.
+    pub async fn restore(self, record: Record) -> Result<Facts, StoreError> {
+        blocking(move || {
+            let Self { store, id, format, len, content } = self;
+            let files = &store.files;
+            let _gate = files.alone(&id);
+            if files.is_buried(&id) || (record.id, record.format, record.bytes) != (id, format, len) {
+                return Err(StoreError::Gone);
+            }
+            if !files.has_blob(&id, format, len) {
+                store.space.check()?;
+                let mut blob = content.into_file(&store)?;
+                files.make_shard(&id)?;
+                blob.persist(&files.layout.blob(&id, format)).doing("keeping a picture")?;
+            }
+            let record = match files.record(&id)? {
+                Some(there) => there,
+                None => {
+                    files.replace_record(&record)?;
+                    record
+                }
+            };
+            store.index.put(files.entry(&record));
+            store.lookup.remember(record.facts());
+            Ok(record.facts())
+        })
+        .await
     }
 }
 
-impl Gates {
-    fn of(&self, id: &PictureId) -> &Mutex<()> {
-        let [.., last] = *id.as_bytes();
-        let [first, ..] = &self.0;
-        self.0.get(usize::from(last) % STRIPES).unwrap_or(first)
-    }
-}
+// === impl Content ===
 
-// === impl Shards ===
-
-impl Default for Shards {
-    fn default() -> Self {
-        Self(std::array::from_fn(|_| AtomicBool::new(false)))
-    }
-}
-
-impl Shards {
-    /// Makes the folder for this picture, and its name lasting. The flag is set after the sync, so nobody passes a sync
-    /// that is still under way; a folder that an earlier process made is synced once more.
-    fn make(&self, store: &Inner, id: &PictureId, lasting: bool) -> Result<(), StoreError> {
-        let shard = shard_of(id);
-        let is_lasting = self.0.get(usize::from(shard));
-        let made = match fs::create_dir(store.layout.shard(shard)) {
-            Ok(()) => true,
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => false,
-            Err(e) => return Err(e).doing("making a folder"),
-        };
-        if lasting && (made || !is_lasting.is_some_and(|flag| flag.load(Ordering::Acquire))) {
-            sync_dir(store.layout.images()).doing("syncing a folder")?;
-            if let Some(flag) = is_lasting {
-                flag.store(true, Ordering::Release);
+impl Content {
+    fn into_file(self, store: &Inner) -> Result<TmpFile, StoreError> {
+        match self {
+            Content::File(tmp) => Ok(tmp),
+            Content::Memory(bytes) => {
+                let tmp = TmpFile::create(store.files.layout.tmp(), tmp::OPEN).doing("writing a picture")?;
+                tmp.file().write_all(&bytes).doing("writing a picture")?;
+                Ok(tmp)
             }
         }
-        Ok(())
     }
 }

@@ -29,6 +29,9 @@ pub enum StoreError {
     /// The index failed; it is being opened again.
     #[error("the index failed")]
     Index,
+    /// It was deleted meanwhile, or is not what its record says.
+    #[error("the picture is gone")]
+    Gone,
     /// An earlier step on the same value failed, or the runtime is stopping.
     #[error("the work was cut off")]
     CutOff,

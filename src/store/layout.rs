@@ -10,8 +10,10 @@ use crate::picture::{Format, PictureId};
 
 /// Extension of a record's file.
 const RECORD: &str = "json";
+/// Extension of a tombstone.
+const TOMBSTONE: &str = "gone";
 
-/// The folders of a store: `images/ab/{id}.{ext}` and `{id}.json`, `tmp/`, `state/`, `index/`.
+/// The folders of a store: `images/ab/{id}.{ext}`, `{id}.json` and `{id}.gone`, `tmp/`, `state/`, `index/`.
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
     root: PathBuf,
@@ -25,6 +27,7 @@ pub(super) struct Layout {
 pub(super) enum Kind {
     Blob(Format),
     Record,
+    Tombstone,
 }
 
 impl Layout {
@@ -78,6 +81,10 @@ impl Layout {
         self.file(id, RECORD)
     }
 
+    pub(super) fn tombstone(&self, id: &PictureId) -> PathBuf {
+        self.file(id, TOMBSTONE)
+    }
+
     fn file(&self, id: &PictureId, extension: &str) -> PathBuf {
         self.images.join(id.shard()).join(format!("{id}.{extension}"))
     }
@@ -94,6 +101,7 @@ pub(super) fn parse_name(name: &str) -> Option<(PictureId, Kind)> {
     let (id, extension) = name.split_once('.')?;
     let kind = match extension {
         RECORD => Kind::Record,
+        TOMBSTONE => Kind::Tombstone,
         extension => Kind::Blob(Format::from_extension(extension)?),
     };
     Some((id.parse().ok()?, kind))

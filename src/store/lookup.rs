@@ -82,6 +82,15 @@ impl Lookup {
         }
     }
 
+    /// Forgets a picture whose file was removed.
+    pub(super) fn forget(&self, id: &PictureId) {
+        self.known.remove(id);
+        if let Some(hot) = &self.hot {
+            hot.cache.remove(id);
+        }
+    }
+
+    /// The picture, if its bytes are on this disk.
     pub(super) async fn get(&self, id: &PictureId) -> Result<Option<Picture>, StoreError> {
         if let Some(picture) = self.hot.as_ref().and_then(|hot| hot.cache.get(id)) {
             return Ok(Some(picture.into_picture(true)));
@@ -122,6 +131,10 @@ impl Lookup {
             Err(None) => return Ok(None),
             Err(Some(error)) => return Err(error),
         };
+        // The file may have been removed between its opening and its entering the cache.
+        if loaded && !self.layout.blob(&facts.id, facts.format).exists() {
+            self.forget(&facts.id);
+        }
         Ok(Some(picture.into_picture(!loaded)))
     }
 }
@@ -152,6 +165,10 @@ fn find(layout: &Layout, id: &PictureId, known: Option<Facts>) -> io::Result<Opt
         && len == facts.len
     {
         return Ok(Some((facts, file)));
+    }
+    if layout.tombstone(id).exists() {
+        // Its deletion is under way.
+        return Ok(None);
     }
     let record = Record::read(&layout.record(id))?.filter(|record| record.id == *id);
     let first = record.as_ref().map(|record| record.format);

@@ -3,6 +3,7 @@
 //! ```text
 //! data_dir/
 //!   images/ab/{id}.{ext}  {id}.json    the truth: a picture and its record
+//!             {id}.gone                a deletion under way
 //!   tmp/                               being written
 //!   state/{name}.json                  what pictures cannot tell
 //!   index/                             derived from images/; may be lost
@@ -12,6 +13,10 @@
 //! [`Store::get`]. Neither way touches the index. When the disk is full, writing fails with [`StoreError::Full`] and
 //! reading goes on; when the index is lost, damaged or held by another process, only listing waits.
 //!
+//! A picture that an archive was seen to have ([`Store::mark_archived`]) may be [evicted](Store::evict): its record stays,
+//! its bytes go. [`Store::delete`] is for good. What is to be archived, evicted or deleted in the archive is told by the
+//! index ([`Store::waiting`], [`Store::oldest`], [`Store::buried`]); doing it is the work of others.
+//!
 //! ```
 //! use picgate::{config::{self, Durability}, store::{NewRecord, Store}};
 //!
@@ -20,7 +25,7 @@
 //! #     retention: None, min_free: 0 };
 //! # tokio::runtime::Runtime::new().unwrap().block_on(async {
 //! # let gif = b"GIF89a\x01\x00\x01\x00\x00\x00\x00";
-//! let store = Store::open(dir.path(), &settings)?;
+//! let store = Store::open(dir.path(), &settings, None)?;
 //! let mut writer = store.writer();
 //! writer.write(gif).await?;
 //! let staged = writer.finish().await?;
@@ -32,15 +37,19 @@
 //! # Ok::<_, picgate::store::StoreError>(()) }).unwrap();
 //! ```
 
+mod amend;
 mod behind;
 mod commit;
 mod error;
 mod file;
+mod files;
 mod index;
 mod layout;
+mod looks;
 mod lookup;
 mod picture;
 mod record;
+mod remove;
 mod space;
 mod spool;
 mod state;
@@ -50,23 +59,20 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use error::{Doing, blocking};
 
 pub use commit::{Staged, Stored};
 pub use error::StoreError;
-pub use index::{Counts, Cursor, Entry, IndexState, InvalidCursor, Page};
+pub use index::{Archiving, Counts, Cursor, Entry, Findings, IndexState, InvalidCursor, Page};
 pub use picture::{Body, Facts, Picture};
-pub use record::{Generation, NewRecord, Record};
+pub use record::{Archived, Generation, NewRecord, Record};
 pub use spool::{Spool, SpoolReader};
 pub use state::State;
 pub use writer::{PictureWriter, Replay};
 
-use crate::{
-    config::{self, Durability},
-    picture::PictureId,
-};
+use crate::{config, picture::PictureId};
 
 /// The pictures under one `data_dir`. A clone is the same store.
 #[derive(Clone, Debug)]
@@ -76,31 +82,30 @@ pub struct Store {
 
 #[derive(Debug)]
 struct Inner {
-    layout: layout::Layout,
-    durability: Durability,
+    files: Arc<files::Files>,
     space: space::Space,
     lookup: lookup::Lookup,
+    looks: looks::Looks,
     index: index::Keeper,
-    gates: commit::Gates,
-    shards: commit::Shards,
 }
 
 impl Store {
     /// Makes the folders that are missing and starts the index. Pictures can be written and read when this returns; the
     /// index may take longer.
     ///
+    /// `archive` names the archive pictures are to go to. A mark made for another one does not count.
+    ///
     /// Starts a thread, so a program that forks must do so before.
-    pub fn open(data_dir: &Path, settings: &config::Store) -> Result<Self, StoreError> {
+    pub fn open(data_dir: &Path, settings: &config::Store, archive: Option<String>) -> Result<Self, StoreError> {
         let layout = layout::Layout::create(data_dir).doing("making the folders under data_dir")?;
+        let files = Arc::new(files::Files::new(layout.clone(), settings.durability, archive));
         Ok(Self {
             inner: Arc::new(Inner {
-                durability: settings.durability,
                 space: space::Space::new(data_dir.to_owned(), settings.min_free),
-                lookup: lookup::Lookup::new(layout.clone(), settings.memory_cache),
-                index: index::Keeper::start(layout.clone())?,
-                gates: commit::Gates::default(),
-                shards: commit::Shards::default(),
-                layout,
+                lookup: lookup::Lookup::new(layout, settings.memory_cache),
+                looks: looks::Looks::new(settings.ttl),
+                index: index::Keeper::start(Arc::clone(&files))?,
+                files,
             }),
         })
     }
@@ -123,29 +128,75 @@ impl Store {
 
     /// Whether files can be made under `data_dir`.
     pub async fn check_writable(&self) -> Result<(), StoreError> {
-        let tmp = self.inner.layout.tmp().to_owned();
+        let tmp = self.inner.files.layout.tmp().to_owned();
         blocking(move || tmp::TmpFile::create(&tmp, tmp::OPEN).doing("writing to data_dir").map(drop)).await
     }
 
-    /// The picture of this name, whatever its format.
+    /// Bytes that may still be written to the disk under `data_dir`.
+    pub async fn free_space(&self) -> Result<u64, StoreError> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || inner.space.free()).await
+    }
+
+    /// The picture of this name, whatever its format, if its bytes are on this disk.
     pub async fn get(&self, id: &PictureId) -> Result<Option<Picture>, StoreError> {
-        self.inner.lookup.get(id).await
+        let found = self.inner.lookup.get(id).await?;
+        if found.is_some()
+            && let Some(at_ms) = self.inner.looks.note(id)
+        {
+            self.inner.index.touch(*id, at_ms);
+        }
+        Ok(found)
     }
 
-    /// The record of this picture.
+    /// The record of this picture. One that was evicted has one, one that was deleted has none.
     pub async fn record(&self, id: &PictureId) -> Result<Option<Record>, StoreError> {
-        let path = self.inner.layout.record(id);
-        blocking(move || Record::read(&path).doing("reading a record")).await
+        let (inner, id) = (Arc::clone(&self.inner), *id);
+        blocking(move || Ok(inner.files.record(&id)?.filter(|_| !inner.files.is_buried(&id)))).await
     }
 
+    /// Names the archive that pictures go to.
+    pub fn archive(&self) -> Option<&str> {
+        self.inner.files.archive.as_deref()
+    }
+
+    /// The files under `state/`.
+    pub fn state(&self) -> State {
+        State::new(self.inner.files.layout.clone())
+    }
+}
+
+/// What the index tells.
+impl Store {
     /// A page of the pictures there are, newest first, beginning behind `before`.
     pub async fn recent(&self, before: Option<Cursor>, limit: usize) -> Result<Page, StoreError> {
-        self.inner.index.recent(before, limit).await
+        self.inner.index.newest(before, limit).await
     }
 
-    /// How many pictures the index knows, and their bytes.
+    /// Up to `limit` pictures, oldest first, beginning behind `after`.
+    pub async fn oldest(&self, after: Option<Cursor>, limit: usize) -> Result<Vec<Entry>, StoreError> {
+        self.inner.index.oldest(after, limit).await
+    }
+
+    /// As [`oldest`](Self::oldest), those that wait for the archive.
+    pub async fn waiting(&self, after: Option<Cursor>, limit: usize) -> Result<Vec<Entry>, StoreError> {
+        self.inner.index.waiting(after, limit).await
+    }
+
+    /// What the index holds of this picture.
+    pub async fn entry(&self, id: PictureId) -> Result<Option<Entry>, StoreError> {
+        self.inner.index.entry(id).await
+    }
+
+    /// How many pictures there are and their bytes, by where they are.
     pub async fn counts(&self) -> Result<Counts, StoreError> {
         self.inner.index.counts().await
+    }
+
+    /// Takes or renews a lease for this process: of all that share an index, one holder does the work of this name.
+    /// `false`: another has it until its time is over.
+    pub async fn lease(&self, name: &str, holder: &str, time: Duration) -> Result<bool, StoreError> {
+        self.inner.index.lease(name, holder, time).await
     }
 
     /// Whether pictures can be listed.
@@ -153,15 +204,8 @@ impl Store {
         self.inner.index.state()
     }
 
-    /// The files under `state/`.
-    pub fn state(&self) -> State {
-        State::new(self.inner.layout.clone())
-    }
-}
-
-impl Inner {
-    /// Remembers a picture that is safe, so that finding it is one `open`.
-    fn known(&self, facts: Facts) {
-        self.lookup.remember(facts);
+    /// What comparing the index with the files has mended since the store was opened.
+    pub fn findings(&self) -> Findings {
+        self.inner.index.findings()
     }
 }

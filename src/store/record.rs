@@ -71,6 +71,22 @@ pub struct Record {
     pub created_ms: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<Generation>,
+    /// The archive that was seen to have picture and record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archived: Option<Archived>,
+    /// Neither age nor size removes it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pinned: bool,
+}
+
+/// The mark of an archive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Archived {
+    /// Which archive: its endpoint, bucket and prefix. The mark means nothing to another one.
+    pub place: String,
+    /// When it was seen there, in milliseconds since 1970.
+    #[serde(rename = "at")]
+    pub at_ms: u64,
 }
 
 impl Record {
@@ -87,7 +103,19 @@ impl Record {
             bytes: facts.len,
             created_ms: facts.created_ms,
             generation,
+            archived: None,
+            pinned: false,
         }
+    }
+
+    /// Whether the archive of this name was seen to have it.
+    pub fn is_archived_at(&self, place: &str) -> bool {
+        self.archived.as_ref().is_some_and(|archived| archived.place == place)
+    }
+
+    /// What an archive gave back.
+    pub fn from_json(json: &[u8]) -> Option<Self> {
+        serde_json::from_slice(json).ok()
     }
 
     /// Reads a record. `None` when there is none, or none that can be understood: then the blob speaks for itself.
@@ -101,11 +129,12 @@ impl Record {
         }
     }
 
-    pub(super) fn to_json(&self) -> Result<Vec<u8>, StoreError> {
+    /// As it lies on disk and in the archive.
+    pub fn to_json(&self) -> Result<Vec<u8>, StoreError> {
         serde_json::to_vec(self).map_err(|source| StoreError::Json { doing: "writing a record", source })
     }
 
-    pub(super) fn facts(&self) -> Facts {
+    pub fn facts(&self) -> Facts {
         Facts { id: self.id, format: self.format, len: self.bytes, created_ms: self.created_ms }
     }
 }

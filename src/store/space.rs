@@ -37,7 +37,7 @@ impl Space {
         let free = match *last {
             Some((at, free)) if at.elapsed() < FRESH => free,
             _ => {
-                let free = self.free().doing("reading the free space")?;
+                let free = self.free()?;
                 *last = Some((Instant::now(), free));
                 free
             }
@@ -45,9 +45,9 @@ impl Space {
         if free < self.min_free { Err(StoreError::Full) } else { Ok(()) }
     }
 
-    /// Bytes an ordinary user may still write.
-    fn free(&self) -> io::Result<u64> {
-        let stat = rustix::fs::statvfs(&self.dir)?;
+    /// Bytes an ordinary user may still write. May block.
+    pub(super) fn free(&self) -> Result<u64, StoreError> {
+        let stat = rustix::fs::statvfs(&self.dir).map_err(io::Error::from).doing("reading the free space")?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 }

@@ -77,7 +77,7 @@ impl Drain for Unnamed {
     fn drain(&mut self, piece: &[u8]) -> Result<(), StoreError> {
         let mut file = match &self.file {
             Some(file) => file,
-            None => self.file.insert(tmp::unnamed(self.store.layout.tmp()).doing("spooling a body")?),
+            None => self.file.insert(tmp::unnamed(self.store.files.layout.tmp()).doing("spooling a body")?),
         };
         file.write_all(piece).doing("spooling a body")
     }

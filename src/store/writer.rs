@@ -141,7 +141,7 @@ impl Drain for Spooling {
             None => {
                 self.verdict = picture::sniff(piece);
                 self.store.space.check()?;
-                let tmp = TmpFile::create(self.store.layout.tmp(), tmp::OPEN).doing("spooling a picture")?;
+                let tmp = TmpFile::create(self.store.files.layout.tmp(), tmp::OPEN).doing("spooling a picture")?;
                 self.tmp.insert(tmp)
             }
         };

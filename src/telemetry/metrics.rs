@@ -32,6 +32,10 @@ pub struct Metrics {
     pub inlined: IntCounterVec,
     /// Old pictures of conversations that were not sent again.
     pub pictures_omitted: IntCounter,
+    /// Pictures decoded or refused to be, by how it went (`ok`, `busy`, `timeout`, `too_large` …).
+    pub pixel_jobs: IntCounterVec,
+    /// Time a thread spent on a picture.
+    pub pixel_seconds: Histogram,
     /// From the last byte of a picture to its being safe.
     pub commit_seconds: Histogram,
 }
@@ -58,6 +62,9 @@ impl Metrics {
         let commit_seconds =
             Histogram::with_opts(seconds("picgate_picture_commit_seconds", "Time to make a picture safe."))?;
         registry.register(Box::new(commit_seconds.clone()))?;
+        let pixel_seconds =
+            Histogram::with_opts(seconds("picgate_pixel_seconds", "Time a thread spent on a picture."))?;
+        registry.register(Box::new(pixel_seconds.clone()))?;
         let in_flight = IntGauge::new("picgate_requests_in_flight", "Requests being worked on.")?;
         registry.register(Box::new(in_flight.clone()))?;
         Ok(Self {
@@ -76,6 +83,8 @@ impl Metrics {
             fetches: counters("picgate_fetches_total", "Pictures fetched from other hosts.", &["for", "result"])?,
             inlined: counters("picgate_references_inlined_total", "Picture references made inline.", &["from"])?,
             pictures_omitted: counter("picgate_pictures_omitted_total", "Old pictures that were not sent again.")?,
+            pixel_jobs: counters("picgate_pixel_jobs_total", "Pictures decoded, or refused to be.", &["result"])?,
+            pixel_seconds,
             commit_seconds,
         })
     }

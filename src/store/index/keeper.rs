@@ -2,27 +2,28 @@
 
 use std::{
     fs, io,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, RwLock,
+        Arc, Mutex, RwLock,
         atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     thread,
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{Counts, Cursor, Entry, Index, IndexError, IndexState, Page, local::LocalIndex, reconcile};
-use crate::store::{
-    StoreError,
-    error::{Doing, blocking},
-    layout::Layout,
-    record::unix_ms,
+use tokio::{
+    sync::mpsc::{Receiver, Sender, channel},
+    time::timeout,
 };
 
-/// New pictures that may wait for the index. When there are more, they are found again in `images/`.
+use super::{Change, Counts, Cursor, Entry, Index, IndexError, IndexState, Page, local::LocalIndex, reconcile};
+use crate::{
+    picture::PictureId,
+    store::{StoreError, error::Doing, files::Files, record::unix_ms},
+};
+
+/// Changes that may wait for the index. When there are more, they are found again in `images/`.
 const WAITING: usize = 4096;
-/// Most entries of a batch.
+/// Most changes of a batch.
 const BATCH: usize = 256;
 /// How long a batch is gathered.
 const GATHER: Duration = Duration::from_millis(50);
@@ -32,7 +33,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The handle to the index and its thread. The thread ends when the handle is dropped.
 #[derive(Debug)]
 pub(in crate::store) struct Keeper {
-    new: SyncSender<Entry>,
+    changes: Sender<Change>,
     shared: Arc<Shared>,
 }
 
@@ -41,15 +42,33 @@ struct Shared {
     open: RwLock<Option<Arc<dyn Index>>>,
     /// Compared with `images/` since it was opened.
     compared: AtomicBool,
-    /// A new picture found no room in the channel.
+    /// A change found no room in the channel.
     incomplete: AtomicBool,
     /// A reader met an error.
     failed: AtomicBool,
+    findings: Mutex<Findings>,
+}
+
+/// What comparing the index with `images/` has changed since the store was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// Pictures that the index did not know, or knew otherwise.
+    pub added: u64,
+    /// Entries without a picture.
+    pub removed: u64,
+    /// Blobs without a record, which have one now.
+    pub adopted: u64,
+    /// Blobs whose bytes are not those of their name.
+    pub damaged: u64,
+    /// Deletions that had been cut off and are done now.
+    pub buried: u64,
+    /// Damaged indexes that were set aside.
+    pub rebuilt: u64,
 }
 
 struct Worker {
-    layout: Layout,
-    new: Receiver<Entry>,
+    files: Arc<Files>,
+    changes: Receiver<Change>,
     shared: Arc<Shared>,
 }
 
@@ -64,17 +83,44 @@ enum End {
 
 impl Keeper {
     /// Starts the thread. Does not wait for the index.
-    pub(in crate::store) fn start(layout: Layout) -> Result<Self, StoreError> {
-        let (tell, new) = sync_channel(WAITING);
+    pub(in crate::store) fn start(files: Arc<Files>) -> Result<Self, StoreError> {
+        let (tell, changes) = channel(WAITING);
         let shared = Arc::new(Shared::default());
-        let worker = Worker { layout, new, shared: Arc::clone(&shared) };
-        thread::Builder::new().name("index".into()).spawn(move || worker.run()).doing("starting the index's thread")?;
-        Ok(Self { new: tell, shared })
+        let worker = Worker { files, changes, shared: Arc::clone(&shared) };
+        let doing = "starting the index's thread";
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().doing(doing)?;
+        thread::Builder::new().name("index".into()).spawn(move || runtime.block_on(worker.run())).doing(doing)?;
+        Ok(Self { changes: tell, shared })
     }
 
-    /// Tells of a new picture. Never waits, never fails.
-    pub(in crate::store) fn add(&self, entry: Entry) {
-        if self.new.try_send(entry).is_err() {
+    /// Tells of a picture as it is now. Like all that tell, never waits and never fails.
+    pub(in crate::store) fn put(&self, entry: Entry) {
+        self.tell(Change::Put(entry));
+    }
+
+    /// Tells that there is no such picture.
+    pub(in crate::store) fn remove(&self, id: PictureId) {
+        self.tell(Change::Remove(id));
+    }
+
+    /// Tells that a picture was looked at.
+    pub(in crate::store) fn touch(&self, id: PictureId, at_ms: u64) {
+        // One that is lost only makes a picture seem older than it is.
+        let _ = self.changes.try_send(Change::Touch { id, at_ms });
+    }
+
+    /// Tells of a deletion that the archive has to follow.
+    pub(in crate::store) fn bury(&self, id: PictureId) {
+        self.tell(Change::Bury(id));
+    }
+
+    /// Tells that the archive has nothing to delete (any more).
+    pub(in crate::store) fn unbury(&self, id: PictureId) {
+        self.tell(Change::Forget(id));
+    }
+
+    fn tell(&self, change: Change) {
+        if self.changes.try_send(change).is_err() {
             self.shared.incomplete.store(true, Ordering::Relaxed);
         }
     }
@@ -87,31 +133,59 @@ impl Keeper {
         }
     }
 
-    pub(in crate::store) async fn recent(&self, before: Option<Cursor>, limit: usize) -> Result<Page, StoreError> {
-        let mut entries = self.read(move |index| index.recent(before, limit.saturating_add(1))).await?;
+    pub(in crate::store) fn findings(&self) -> Findings {
+        *self.shared.findings.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    pub(in crate::store) async fn newest(&self, before: Option<Cursor>, limit: usize) -> Result<Page, StoreError> {
+        let mut entries = self.read(self.index()?.newest(before, limit.saturating_add(1)).await)?;
         let more = entries.len() > limit;
         entries.truncate(limit);
         Ok(Page { next: entries.last().filter(|_| more).map(Entry::cursor), entries })
     }
 
-    pub(in crate::store) async fn counts(&self) -> Result<Counts, StoreError> {
-        self.read(|index| index.counts()).await
+    pub(in crate::store) async fn oldest(&self, after: Option<Cursor>, limit: usize) -> Result<Vec<Entry>, StoreError> {
+        self.read(self.index()?.oldest(after, limit).await)
     }
 
-    async fn read<T: Send + 'static>(
+    pub(in crate::store) async fn waiting(
         &self,
-        work: impl FnOnce(&dyn Index) -> Result<T, IndexError> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let index = self.shared.index().ok_or(StoreError::IndexClosed)?;
-        let shared = Arc::clone(&self.shared);
-        blocking(move || {
-            guarded(|| work(&*index)).map_err(|error| {
-                log::warn!("reading the index failed: {error}");
-                shared.failed.store(true, Ordering::Relaxed);
-                StoreError::Index
-            })
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
+        self.read(self.index()?.waiting(after, limit).await)
+    }
+
+    pub(in crate::store) async fn buried(
+        &self,
+        after: Option<PictureId>,
+        limit: usize,
+    ) -> Result<Vec<PictureId>, StoreError> {
+        self.read(self.index()?.buried(after, limit).await)
+    }
+
+    pub(in crate::store) async fn entry(&self, id: PictureId) -> Result<Option<Entry>, StoreError> {
+        self.read(self.index()?.entry(id).await)
+    }
+
+    pub(in crate::store) async fn counts(&self) -> Result<Counts, StoreError> {
+        self.read(self.index()?.counts().await)
+    }
+
+    pub(in crate::store) async fn lease(&self, name: &str, holder: &str, time: Duration) -> Result<bool, StoreError> {
+        self.read(self.index()?.lease(name, holder, time).await)
+    }
+
+    fn index(&self) -> Result<Arc<dyn Index>, StoreError> {
+        self.shared.index().ok_or(StoreError::IndexClosed)
+    }
+
+    fn read<T>(&self, result: Result<T, IndexError>) -> Result<T, StoreError> {
+        result.map_err(|error| {
+            log::warn!("reading the index failed: {error}");
+            self.shared.failed.store(true, Ordering::Relaxed);
+            StoreError::Index
         })
-        .await
     }
 }
 
@@ -127,23 +201,41 @@ impl Shared {
         self.failed.store(false, Ordering::Relaxed);
         *self.open.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = index;
     }
+
+    fn found(&self, more: Findings) -> Findings {
+        let mut all = self.findings.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        *all = all.plus(more);
+        *all
+    }
+}
+
+// === impl Findings ===
+
+impl Findings {
+    pub(super) fn plus(self, more: Self) -> Self {
+        Self {
+            added: self.added + more.added,
+            removed: self.removed + more.removed,
+            adopted: self.adopted + more.adopted,
+            damaged: self.damaged + more.damaged,
+            buried: self.buried + more.buried,
+            rebuilt: self.rebuilt + more.rebuilt,
+        }
+    }
 }
 
 // === impl Worker ===
 
 impl Worker {
-    fn run(self) {
+    async fn run(mut self) {
         let mut told = false;
         loop {
-            let end = match guarded(|| LocalIndex::open(&self.layout.index())) {
+            let end = match self.open().await {
                 Ok(index) => {
                     told = false;
                     let index: Arc<dyn Index> = Arc::new(index);
                     self.shared.publish(Some(Arc::clone(&index)));
-                    let end = match guarded(|| Ok(self.serve(&*index))) {
-                        Ok(end) => end,
-                        Err(panicked) => End::Failed(panicked),
-                    };
+                    let end = self.serve(&*index).await;
                     self.shared.publish(None);
                     end
                 }
@@ -153,8 +245,9 @@ impl Worker {
                 End::Stopped => return,
                 End::Failed(IndexError::Damaged(what)) => {
                     log::warn!("the index is damaged and is built anew from images/: {what}");
-                    if let Err(e) = self.set_aside() {
-                        log::error!("the damaged index could not be moved away: {e}");
+                    match self.set_aside() {
+                        Ok(()) => drop(self.shared.found(Findings { rebuilt: 1, ..Findings::default() })),
+                        Err(e) => log::error!("the damaged index could not be moved away: {e}"),
                     }
                 }
                 End::Failed(error) => {
@@ -163,29 +256,41 @@ impl Worker {
                     }
                 }
             }
-            if self.pause() {
+            if self.pause().await {
                 return;
             }
         }
     }
 
-    /// Adds what comes until the store is dropped or the index fails.
-    fn serve(&self, index: &dyn Index) -> End {
-        match self.compare(index).and_then(|()| self.follow(index)) {
+    /// Opens the index on a thread where a panic of sled ends nothing else.
+    async fn open(&self) -> Result<LocalIndex, IndexError> {
+        let files = Arc::clone(&self.files);
+        let open = move || LocalIndex::open(&files.layout.index(), files.archive.as_deref());
+        match tokio::task::spawn_blocking(open).await {
+            Ok(opened) => opened,
+            Err(_) => Err(IndexError::Damaged("opening it made sled panic".into())),
+        }
+    }
+
+    /// Applies what comes until the store is dropped or the index fails.
+    async fn serve(&mut self, index: &dyn Index) -> End {
+        let result = async {
+            self.compare(index).await?;
+            self.follow(index).await
+        };
+        match result.await {
             Ok(()) => End::Stopped,
             Err(error) => End::Failed(error),
         }
     }
 
-    fn follow(&self, index: &dyn Index) -> Result<(), IndexError> {
+    async fn follow(&mut self, index: &dyn Index) -> Result<(), IndexError> {
         loop {
-            match self.new.recv_timeout(PAUSE) {
-                Ok(first) => self.add(index, first)?,
-                Err(RecvTimeoutError::Disconnected) => return index.flush(),
-                Err(RecvTimeoutError::Timeout) if self.shared.incomplete.load(Ordering::Relaxed) => {
-                    self.compare(index)?
-                }
-                Err(RecvTimeoutError::Timeout) => {}
+            match timeout(PAUSE, self.changes.recv()).await {
+                Ok(Some(first)) => self.apply(index, first).await?,
+                Ok(None) => return index.flush().await,
+                Err(_) if self.shared.incomplete.load(Ordering::Relaxed) => self.compare(index).await?,
+                Err(_) => {}
             }
             if self.shared.failed.load(Ordering::Relaxed) {
                 return Err(IndexError::Io(io::ErrorKind::Other.into()));
@@ -193,36 +298,39 @@ impl Worker {
         }
     }
 
-    /// Adds this entry and those that follow shortly.
-    fn add(&self, index: &dyn Index, first: Entry) -> Result<(), IndexError> {
-        let end = Instant::now() + GATHER;
+    /// Applies this change and those that follow shortly.
+    async fn apply(&mut self, index: &dyn Index, first: Change) -> Result<(), IndexError> {
+        let end = tokio::time::Instant::now() + GATHER;
         let mut batch = vec![first];
         while batch.len() < BATCH
-            && let Ok(entry) = self.new.recv_timeout(end.saturating_duration_since(Instant::now()))
+            && let Ok(Some(change)) = tokio::time::timeout_at(end, self.changes.recv()).await
         {
-            batch.push(entry);
+            batch.push(change);
         }
-        index.add(&batch)?;
-        index.flush()
+        index.apply(batch).await?;
+        index.flush().await
     }
 
     /// Makes the index agree with `images/`, taking in what comes meanwhile.
-    fn compare(&self, index: &dyn Index) -> Result<(), IndexError> {
+    async fn compare(&mut self, index: &dyn Index) -> Result<(), IndexError> {
         let start = Instant::now();
         self.shared.incomplete.store(false, Ordering::Relaxed);
-        let mut all = reconcile::Changes::default();
+        let mut all = Findings::default();
         for first in 0..=u8::MAX {
-            let changes = reconcile::shard(index, &self.layout, first)?;
-            all.added += changes.added;
-            all.removed += changes.removed;
-            if let Ok(entry) = self.new.try_recv() {
-                self.add(index, entry)?;
+            all = all.plus(reconcile::shard(index, &self.files, first).await?);
+            if let Ok(change) = self.changes.try_recv() {
+                self.apply(index, change).await?;
             }
         }
+        self.shared.found(all);
         self.shared.compared.store(true, Ordering::Relaxed);
-        if all.added + all.removed > 0 {
-            let (added, removed, took) = (all.added, all.removed, start.elapsed());
-            log::info!("the index was mended: {added} pictures added, {removed} removed, in {took:.1?}");
+        if all != Findings::default() {
+            let Findings { added, removed, adopted, damaged, buried, .. } = all;
+            let took = start.elapsed();
+            log::info!(
+                "the index was mended in {took:.1?}: {added} pictures added, {removed} removed, {adopted} records \
+                 written, {damaged} files damaged, {buried} deletions carried through"
+            );
         }
         Ok(())
     }
@@ -230,7 +338,7 @@ impl Worker {
     /// Moves the index out of the way. Only the latest damaged one stays, for who wants to look into it.
     fn set_aside(&self) -> io::Result<()> {
         const BAD: &str = "index.bad-";
-        for entry in fs::read_dir(self.layout.root())? {
+        for entry in fs::read_dir(self.files.layout.root())? {
             let entry = entry?;
             if entry.file_name().to_str().is_some_and(|name| name.starts_with(BAD)) {
                 if entry.file_type()?.is_dir() {
@@ -241,24 +349,12 @@ impl Worker {
             }
         }
         let now = unix_ms(SystemTime::now()) / 1000;
-        fs::rename(self.layout.index(), self.layout.root().join(format!("{BAD}{now}")))
+        fs::rename(self.files.layout.index(), self.files.layout.root().join(format!("{BAD}{now}")))
     }
 
     /// Waits a little; `true` when the store was dropped. What comes meanwhile is found by the comparison that follows
     /// every opening.
-    fn pause(&self) -> bool {
-        let end = Instant::now() + PAUSE;
-        loop {
-            match self.new.recv_timeout(end.saturating_duration_since(Instant::now())) {
-                Ok(_) => {}
-                Err(RecvTimeoutError::Timeout) => return false,
-                Err(RecvTimeoutError::Disconnected) => return true,
-            }
-        }
+    async fn pause(&mut self) -> bool {
+        timeout(PAUSE, async { while self.changes.recv().await.is_some() {} }).await.is_ok()
     }
-}
-
-/// Turns a panic into damage: sled panics on a database it cannot make sense of.
-fn guarded<T>(work: impl FnOnce() -> Result<T, IndexError>) -> Result<T, IndexError> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(IndexError::Damaged("it made sled panic".into())))
 }

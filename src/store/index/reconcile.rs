@@ -1,87 +1,126 @@
 //! Comparing the index with `images/`, one shard at a time.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs, io,
-};
+use std::{collections::BTreeMap, fs, io};
 
-use super::{Entry, Index, IndexError};
+use super::{Change, Entry, Findings, Index, IndexError};
 use crate::{
     picture::{Format, PictureId},
     store::{
-        Facts, Record,
-        layout::{Kind, Layout, parse_name},
+        Facts, NewRecord, Record,
+        files::Files,
+        layout::{Kind, parse_name},
         record::unix_ms,
+        remove,
     },
 };
 
-/// Entries added at once.
+/// Changes made at once.
 const BATCH: usize = 512;
 
-/// What comparing one shard changed.
+/// The files of one picture.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Changes {
-    pub(super) added: usize,
-    pub(super) removed: usize,
+struct There {
+    blob: Option<Format>,
+    tombstone: bool,
 }
 
-/// Makes the index agree with the folder of this shard: adds what is missing, removes what is gone.
+/// Makes the index agree with the folder of this shard: adds what is missing or otherwise, removes what is gone, and
+/// carries deletions through that were cut off.
 ///
 /// The index is read before the folder, so an entry that is not in the folder was removed there, however many
 /// pictures are kept meanwhile.
-pub(super) fn shard(index: &dyn Index, layout: &Layout, first: u8) -> Result<Changes, IndexError> {
-    let indexed: BTreeSet<PictureId> = index.shard(first)?.into_iter().collect();
-    let there = list(layout, first).map_err(IndexError::Io)?;
+pub(super) async fn shard(index: &dyn Index, files: &Files, first: u8) -> Result<Findings, IndexError> {
+    let known: BTreeMap<PictureId, bool> =
+        index.shard(first).await?.into_iter().map(|known| (known.id, known.local)).collect();
+    let there = list(files, first).map_err(IndexError::Io)?;
 
-    let gone: Vec<PictureId> = indexed.iter().filter(|id| !there.contains_key(id)).copied().collect();
-    if !gone.is_empty() {
-        index.remove(&gone)?;
+    let mut findings = Findings::default();
+    let mut changes: Vec<Change> =
+        known.keys().filter(|id| !there.contains_key(id)).copied().map(Change::Remove).collect();
+    findings.removed += changes.len() as u64;
+    let mut changed = !changes.is_empty();
+    for (id, of) in there {
+        if of.tombstone {
+            findings.buried += u64::from(bury(files, &id));
+            changes.push(Change::Remove(id));
+            if files.is_buried(&id) {
+                changes.push(Change::Bury(id));
+            }
+        } else if known.get(&id) != Some(&of.blob.is_some()) {
+            changes.extend(read(files, &id, of.blob, &mut findings).map(Change::Put));
+        }
+        if changes.len() >= BATCH {
+            changed = true;
+            index.apply(std::mem::take(&mut changes)).await?;
+        }
     }
-    let missing: Vec<_> = there.into_iter().filter(|(id, _)| !indexed.contains(id)).collect();
-    let mut added = 0;
-    for some in missing.chunks(BATCH) {
-        let entries: Vec<Entry> = some.iter().filter_map(|(id, blob)| read(layout, id, *blob)).collect();
-        index.add(&entries)?;
-        added += entries.len();
+    changed |= !changes.is_empty();
+    if changed {
+        index.apply(changes).await?;
+        index.flush().await?;
     }
-    if added > 0 || !gone.is_empty() {
-        index.flush()?;
-    }
-    Ok(Changes { added, removed: gone.len() })
+    Ok(findings)
 }
 
-/// The pictures of a shard, each with the format of its blob if that is there.
-fn list(layout: &Layout, first: u8) -> io::Result<BTreeMap<PictureId, Option<Format>>> {
-    let mut there = BTreeMap::new();
-    let files = match fs::read_dir(layout.shard(first)) {
-        Ok(files) => files,
+/// The pictures of a shard.
+fn list(files: &Files, first: u8) -> io::Result<BTreeMap<PictureId, There>> {
+    let mut there: BTreeMap<PictureId, There> = BTreeMap::new();
+    let names = match fs::read_dir(files.layout.shard(first)) {
+        Ok(names) => names,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(there),
         Err(e) => return Err(e),
     };
-    for file in files {
-        let name = file?.file_name();
-        match name.to_str().and_then(parse_name) {
-            Some((id, Kind::Blob(format))) => {
-                there.insert(id, Some(format));
-            }
-            Some((id, Kind::Record)) => {
-                there.entry(id).or_insert(None);
-            }
-            None => {}
+    for name in names {
+        let name = name?.file_name();
+        let Some((id, kind)) = name.to_str().and_then(parse_name) else { continue };
+        let of = there.entry(id).or_default();
+        match kind {
+            Kind::Blob(format) => of.blob = Some(format),
+            Kind::Record => {}
+            Kind::Tombstone => of.tombstone = true,
         }
     }
     Ok(there)
 }
 
+/// Carries a deletion through. Whether there was anything left to do.
+fn bury(files: &Files, id: &PictureId) -> bool {
+    let _gate = files.alone(id);
+    // It may have been kept again since the folder was read.
+    let carried = if files.is_buried(id) { remove::bury(files, id) } else { Ok(false) };
+    carried.unwrap_or_else(|e| {
+        log::warn!("the deletion of picture {id} could not be carried through: {e}");
+        false
+    })
+}
+
 /// The entry of a picture by its record, or else by its blob. `None`: neither can be read (any more).
-fn read(layout: &Layout, id: &PictureId, blob: Option<Format>) -> Option<Entry> {
-    if let Ok(Some(record)) = Record::read(&layout.record(id))
-        && record.id == *id
-    {
-        return Some(Entry::of(&record));
+///
+/// A file that cannot be read or written is logged and passed over: the others are worth listing.
+fn read(files: &Files, id: &PictureId, blob: Option<Format>, findings: &mut Findings) -> Option<Entry> {
+    let _gate = files.alone(id);
+    if let Ok(Some(record)) = files.record(id) {
+        findings.added += 1;
+        return Some(files.entry(&record));
     }
-    let format = blob?;
-    let meta = fs::metadata(layout.blob(id, format)).ok()?;
-    let facts = Facts { id: *id, format, len: meta.len(), created_ms: unix_ms(meta.modified().ok()?) };
-    Some(Entry { facts, model: None, key: None })
+    let facts = facts(files, id, blob?)?;
+    if !files.is_whole(&facts).unwrap_or(false) {
+        findings.damaged += 1;
+        log::warn!(
+            "the file of picture {id} does not hold what its name says; `picgate store verify --repair` sets it aside"
+        );
+        return None;
+    }
+    findings.added += 1;
+    let record = Record::new(&facts, NewRecord::default());
+    match files.replace_record(&record) {
+        Ok(()) => findings.adopted += 1,
+        Err(e) => log::warn!("picture {id} has no record, and one could not be written: {e}"),
+    }
+    Some(files.entry(&record))
+}
+
+fn facts(files: &Files, id: &PictureId, format: Format) -> Option<Facts> {
+    let meta = fs::metadata(files.layout.blob(id, format)).ok()?;
+    Some(Facts { id: *id, format, len: meta.len(), created_ms: unix_ms(meta.modified().ok()?) })
 }

@@ -1,5 +1,7 @@
 //! Real files in temporary folders.
 
+mod removal;
+
 use std::{
     fs,
     path::Path,
@@ -13,7 +15,7 @@ use std::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Code, Error, picture::Format};
+use crate::{Code, Error, config::Durability, picture::Format};
 
 fn settings() -> config::Store {
     config::Store {
@@ -27,7 +29,7 @@ fn settings() -> config::Store {
 }
 
 fn open(dir: &Path) -> Store {
-    Store::open(dir, &settings()).unwrap()
+    Store::open(dir, &settings(), None).unwrap()
 }
 
 /// A GIF of this length, told from others by `seed`.
@@ -169,7 +171,7 @@ async fn a_file_of_the_wrong_length_is_no_picture_and_is_mended() {
 #[tokio::test]
 async fn a_removed_picture_is_not_there() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), &config::Store { memory_cache: 0, ..settings() }).unwrap();
+    let store = Store::open(dir.path(), &config::Store { memory_cache: 0, ..settings() }, None).unwrap();
     let id = put(&store, &gif(1, 5000)).await.unwrap().facts.id;
     assert!(store.get(&id).await.unwrap().is_some());
     fs::remove_dir_all(dir.path().join("images").join(id.shard())).unwrap();
@@ -278,7 +280,7 @@ async fn many_readers_of_one_picture_load_it_once() {
 #[tokio::test]
 async fn a_picture_too_large_for_the_cache_is_read_from_its_file() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), &config::Store { memory_cache: 16 << 20, ..settings() }).unwrap();
+    let store = Store::open(dir.path(), &config::Store { memory_cache: 16 << 20, ..settings() }, None).unwrap();
     let (fits, too_large) = (gif(1, 1 << 20), gif(2, (1 << 20) + 1));
     for bytes in [&fits, &too_large] {
         put(&store, bytes).await.unwrap();
@@ -350,7 +352,7 @@ async fn below_min_free_nothing_new_is_kept() {
     let (old, small, large) = (gif(1, 100), gif(2, 100), gif(3, 500 << 10));
     put(&open(dir.path()), &old).await.unwrap();
 
-    let full = Store::open(dir.path(), &config::Store { min_free: u64::MAX, ..settings() }).unwrap();
+    let full = Store::open(dir.path(), &config::Store { min_free: u64::MAX, ..settings() }, None).unwrap();
     assert!(matches!(full.check_room().await, Err(StoreError::Full)));
     for bytes in [&small, &large] {
         let error = put(&full, bytes).await.unwrap_err();
@@ -410,7 +412,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let process = config::Store { durability: Durability::Process, ..settings() };
-            let store = Store::open(dir.path(), &process).unwrap();
+            let store = Store::open(dir.path(), &process, None).unwrap();
             let (mut writer, mut left, mut turn) = (store.writer(), &bytes[..], sizes.iter().cycle());
             // Tiny pieces at first, then what is left in large ones.
             for _ in 0..200 {
@@ -441,7 +443,8 @@ async fn pictures_are_listed_newest_first_in_pages() {
     }
     ids.reverse();
     until_listed(&store, 7).await;
-    assert_eq!(store.counts().await.unwrap(), Counts { pictures: 7, bytes: 700 });
+    let counts = store.counts().await.unwrap();
+    assert_eq!((counts.pictures, counts.bytes, counts.local, counts.waiting), (7, 700, 7, 0));
 
     let (mut listed, mut before) = (Vec::new(), None);
     loop {

@@ -1,0 +1,171 @@
+//! The pictures' files under `images/`, and the rules that keep blob, record and tombstone of one picture in step.
+//!
+//! | blob | record | tombstone | the picture |
+//! |---|---|---|---|
+//! | ✓ | ✓ | – | is here |
+//! | ✓ | – | – | is here; its record is written when someone notices |
+//! | – | ✓ | – | was evicted: the archive has it |
+//! | any | any | ✓ | was deleted; what is left is being removed, here and in the archive |
+//!
+//! Whoever changes one of the three holds the picture's [gate](Files::alone), across threads of this process. Readers
+//! need no lock: every file appears and goes whole.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read, Write},
+    path::Path,
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use super::{
+    Facts, Record, StoreError,
+    error::Doing,
+    index::Entry,
+    layout::{Layout, shard_of},
+    record::unix_ms,
+    tmp::{self, TmpFile, sync_dir},
+};
+use crate::{
+    config::Durability,
+    picture::{Format, Hasher, PictureId},
+};
+
+/// How many changes of different pictures may be at the same step. A power of two.
+const STRIPES: usize = 64;
+
+#[derive(Debug)]
+pub(super) struct Files {
+    pub(super) layout: Layout,
+    /// Names the archive that records are marked for. `None`: there is none.
+    pub(super) archive: Option<String>,
+    durability: Durability,
+    gates: [Mutex<()>; STRIPES],
+    /// The shard folders whose names this process has made last.
+    lasting_shards: [AtomicBool; 256],
+}
+
+impl Files {
+    pub(super) fn new(layout: Layout, durability: Durability, archive: Option<String>) -> Self {
+        Self {
+            layout,
+            archive,
+            durability,
+            gates: std::array::from_fn(|_| Mutex::default()),
+            lasting_shards: std::array::from_fn(|_| AtomicBool::new(false)),
+        }
+    }
+
+    /// Keeps everyone else from changing this picture's files.
+    pub(super) fn alone(&self, id: &PictureId) -> MutexGuard<'_, ()> {
+        let [.., last] = *id.as_bytes();
+        let [first, ..] = &self.gates;
+        let gate = self.gates.get(usize::from(last) % STRIPES).unwrap_or(first);
+        gate.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Whether what is written must survive a power cut.
+    pub(super) fn lasting(&self) -> bool {
+        self.durability == Durability::Power
+    }
+
+    /// Its record, if there is one of this picture.
+    pub(super) fn record(&self, id: &PictureId) -> Result<Option<Record>, StoreError> {
+        let record = Record::read(&self.layout.record(id)).doing("reading a record")?;
+        Ok(record.filter(|record| record.id == *id))
+    }
+
+    /// Whether its bytes are here, whole as far as their number tells.
+    pub(super) fn has_blob(&self, id: &PictureId, format: Format, len: u64) -> bool {
+        fs::metadata(self.layout.blob(id, format)).is_ok_and(|blob| blob.is_file() && blob.len() == len)
+    }
+
+    /// Whether it was deleted.
+    pub(super) fn is_buried(&self, id: &PictureId) -> bool {
+        self.layout.tombstone(id).exists()
+    }
+
+    /// The entry of a picture with this record.
+    pub(super) fn entry(&self, record: &Record) -> Entry {
+        let local = self.has_blob(&record.id, record.format, record.bytes);
+        let mut entry = Entry::of(record, local, self.archive.as_deref());
+        if local {
+            entry.touched_ms = entry.touched_ms.max(self.accessed_ms(&record.id, record.format));
+        }
+        entry
+    }
+
+    /// When the file system says its bytes were last read; 0 when it does not say.
+    fn accessed_ms(&self, id: &PictureId, format: Format) -> u64 {
+        let accessed = fs::metadata(self.layout.blob(id, format)).and_then(|blob| blob.accessed());
+        accessed.map_or(0, unix_ms)
+    }
+
+    /// Writes a record in `tmp/`, synced if it must last.
+    pub(super) fn write_record(&self, record: &Record) -> Result<TmpFile, StoreError> {
+        let tmp = TmpFile::create(self.layout.tmp(), tmp::PRIVATE).doing("writing a record")?;
+        tmp.file().write_all(&record.to_json()?).doing("writing a record")?;
+        if self.lasting() {
+            tmp.file().sync_data().doing("syncing a record")?;
+        }
+        Ok(tmp)
+    }
+
+    /// Replaces the record of a picture. It is whole at any moment, and synced before it takes the place of the old one;
+    /// that it has done so may be forgotten in a power cut.
+    pub(super) fn replace_record(&self, record: &Record) -> Result<(), StoreError> {
+        let mut tmp = self.write_record(record)?;
+        self.make_shard(&record.id)?;
+        tmp.persist(&self.layout.record(&record.id)).doing("keeping a record")
+    }
+
+    /// Whether its bytes are those of its name. Reads all of them.
+    pub(super) fn is_whole(&self, facts: &Facts) -> io::Result<bool> {
+        let mut file = File::open(self.layout.blob(&facts.id, facts.format))?;
+        let (mut hasher, mut piece) = (Hasher::default(), vec![0; 128 * 1024]);
+        loop {
+            match file.read(&mut piece)? {
+                0 => return Ok(hasher.finish() == facts.id),
+                read => hasher.update(piece.get(..read).unwrap_or_default()),
+            }
+        }
+    }
+
+    /// Makes the names in this picture's folder last, if they must.
+    pub(super) fn sync_shard(&self, id: &PictureId) -> Result<(), StoreError> {
+        if self.lasting() { sync_dir(&self.layout.shard(shard_of(id))).doing("syncing a folder") } else { Ok(()) }
+    }
+
+    /// Makes the folder for this picture, and its name lasting. The flag is set after the sync, so nobody passes a sync
+    /// that is still under way; a folder that an earlier process made is synced once more.
+    pub(super) fn make_shard(&self, id: &PictureId) -> Result<(), StoreError> {
+        let shard = shard_of(id);
+        let is_lasting = self.lasting_shards.get(usize::from(shard));
+        let made = match fs::create_dir(self.layout.shard(shard)) {
+            Ok(()) => true,
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => false,
+            Err(e) => return Err(e).doing("making a folder"),
+        };
+        if self.lasting() && (made || !is_lasting.is_some_and(|flag| flag.load(Ordering::Acquire))) {
+            sync_dir(self.layout.images()).doing("syncing a folder")?;
+            if let Some(flag) = is_lasting {
+                flag.store(true, Ordering::Release);
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn sync_file(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_data()
+}
+
+/// Removes a file; one that is not there is fine.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
