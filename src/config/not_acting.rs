@@ -1,15 +1,8 @@
 //! Settings that are accepted but whose feature is not there yet.
 
 /// Their paths below `picgate`. A feature that arrives deletes its lines, here and in `docs/configuration.md`.
-pub(super) const NOT_ACTING: &[&str] = &[
-    "archive",
-    "images.heartbeat.json",
-    "images.max_input_pixels",
-    "limits.header_timeout",
-    "store.max_bytes",
-    "store.retention",
-    "store.ttl",
-];
+pub(super) const NOT_ACTING: &[&str] =
+    &["archive", "images.heartbeat.json", "limits.header_timeout", "store.max_bytes", "store.retention", "store.ttl"];
 
 /// Whether the setting at this path does nothing yet. What stands under a model counts like what stands in its place
 /// for all.

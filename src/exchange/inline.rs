@@ -62,13 +62,21 @@ pub(super) async fn inline(
     let conversation = &findings.conversation;
     let thoughts = if policy.chat.strip_think { conversation.thoughts.as_slice() } else { &[] };
     let mut shown = match policy.images.markdown {
-        Markdown::Attach => shown(core, settings, conversation, thoughts, &wanted).await?,
-        Markdown::Keep => Vec::new(),
+        Markdown::Attach if conversation.takes_pictures() => {
+            shown(core, settings, conversation, thoughts, &wanted).await?
+        }
+        Markdown::Attach | Markdown::Keep => Vec::new(),
     };
 
     let mut pictures = Pictures {
         core,
         settings,
+        most_pixels: match policy.images.max_input_pixels {
+            // A picture and its mask must be of one size.
+            _ if findings.has_mask => None,
+            0 => None,
+            most => Some(most),
+        },
         allowance: Allowance::new(settings.config.limits.request_body),
         known: HashMap::new(),
     };
@@ -78,6 +86,9 @@ pub(super) async fn inline(
         .filter(|reference| reference.element.is_none_or(|element| omitted.binary_search(&element).is_err()))
         .collect();
     pictures.load(&sent).await?;
+    for shown in &mut shown {
+        shown.found = pictures.fitting(shown.found.clone()).await?;
+    }
     let known = pictures.known;
     known.values().chain(shown.iter().map(|shown| &shown.found)).for_each(|found| found.count(core));
     core.metrics.pictures_omitted.inc_by(omitted.len() as u64);
@@ -195,7 +206,13 @@ async fn choose<'a>(
                     let inline = conversation.elements.get(*number).map_or(0, |element| element.inline);
                     found.fold(inline, |bytes, found| bytes.saturating_add(found.source.len()))
                 }
-                Item::Mention(number) => shown.get(*number).map_or(0, |shown| shown.found.source.len()),
+                Item::Mention(number) => match shown.get_mut(*number) {
+                    Some(shown) => {
+                        shown.found = pictures.fitting(shown.found.clone()).await?;
+                        shown.found.source.len()
+                    }
+                    None => 0,
+                },
             };
         }
         if is_asked {
@@ -218,6 +235,8 @@ async fn choose<'a>(
 struct Pictures<'a> {
     core: &'a Core,
     settings: &'a Settings,
+    /// Larger ones are scaled.
+    most_pixels: Option<u64>,
     allowance: Allowance,
     known: HashMap<&'a str, Found>,
 }
@@ -243,9 +262,19 @@ impl<'a> Pictures<'a> {
         let mut gets = stream::iter(gets).buffer_unordered(AT_ONCE);
         while let Some(got) = gets.next().await {
             let (url, found) = got?;
+            // One at a time: a request with many pictures does not fill the queue for pixels.
+            let found = self.fitting(found).await?;
             self.known.insert(url, found);
         }
         Ok(())
+    }
+
+    /// Scaled, if it is too large.
+    async fn fitting(&self, found: Found) -> Result<Found> {
+        match self.most_pixels {
+            Some(most) => found.scaled(self.core, most).await,
+            None => Ok(found),
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! plan        model → targets; in which form pictures come back
 //! inline      pictures → bytes, from the store or by a guarded fetch; what goes where
 //! history     which of a conversation's pictures are sent
+//! scale       pictures that are too large → smaller ones
 //! compose     slices of the client's bytes with other bytes between them
 //! run         send it to the first target, else the next (before the first byte only)
 //! Keeper      pictures out of the answer → store; their URLs into the answer
@@ -25,6 +26,7 @@ mod picture;
 mod plan;
 mod route;
 mod run;
+mod scale;
 
 pub use answer::Answer;
 pub(crate) use intake::too_large;

@@ -5,6 +5,8 @@
 
 use std::{borrow::Cow, ops::Range};
 
+use memchr::memchr;
+
 use super::{
     conversation::{Conversation, Dialect, Kind, MOST_PICTURES, Tracker},
     json::{
@@ -349,8 +351,9 @@ impl State {
                     (Some(url), Use::SourceUrl) => self.source.1 = Some((self.path.to_string(), url)),
                     (Some(_), _) => {}
                     (None, _) => {
-                        // A scheme or a type in front of the base64 is not worth telling apart.
-                        let characters = (end - start).saturating_sub(2);
+                        let lead =
+                            if raw.starts_with(b"data:") { memchr(b',', &raw).map_or(0, |at| at + 1) } else { 0 };
+                        let characters = (end - start).saturating_sub(2 + lead as u64);
                         if characters >= SHORTEST_PICTURE {
                             self.picture(characters / 4 * 3);
                         }

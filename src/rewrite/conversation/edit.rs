@@ -52,8 +52,13 @@ impl Conversation {
         edits.collect()
     }
 
+    /// Whether anybody has said something that pictures can be added to.
+    pub fn takes_pictures(&self) -> bool {
+        !self.users.is_empty()
+    }
+
     /// Adds pictures that are mentioned in text to turns of a user, each behind a line that names its URL: to the turn
-    /// itself, else to the next one of a user, else to the last. Nothing is done where no user has said anything.
+    /// itself, else to the next one of a user, else to the last. Without any, nothing is done.
     pub fn attach<'a>(&self, attached: impl IntoIterator<Item = (&'a Mention, usize)>) -> Vec<Edit> {
         let mut added: Vec<Vec<Piece>> = vec![Vec::new(); self.users.len()];
         for (mention, picture) in attached {
