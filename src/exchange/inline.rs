@@ -12,6 +12,7 @@ use super::{
     ApiRoute,
     history::{Budget, Item, Order},
     picture::{Allowance, Found, Named},
+    shown::{MOST, Shown, shown},
 };
 use crate::{
     config::{Chat, History, Images, Markdown},
@@ -19,14 +20,12 @@ use crate::{
     error::{Code, Error, Result},
     picture::PictureId,
     rewrite::{
-        conversation::{Conversation, Mention, Piece},
+        conversation::{Conversation, Piece},
         request::{Findings, Reference, ReferenceForm},
     },
     upstream::Segment,
 };
 
-/// Most pictures that are made inline in one request.
-const MOST: usize = 128;
 /// How many are fetched at once.
 const AT_ONCE: usize = 4;
 
@@ -63,7 +62,7 @@ pub(super) async fn inline(
     let thoughts = if policy.chat.strip_think { conversation.thoughts.as_slice() } else { &[] };
     let mut shown = match policy.images.markdown {
         Markdown::Attach if conversation.takes_pictures() => {
-            shown(core, settings, conversation, thoughts, &wanted).await?
+            shown(core, settings, &policy.images.history, conversation, thoughts, &wanted).await?
         }
         Markdown::Attach | Markdown::Keep => Vec::new(),
     };
@@ -101,14 +100,14 @@ pub(super) async fn inline(
     }
     inlined.parents.extend(shown.iter().filter_map(|shown| shown.found.parent));
     let attached = conversation.attach(shown.iter().map(|shown| shown.mention).zip(0..));
-    for edit in conversation.omit(&omitted).into_iter().chain(attached) {
+    let stripped = if policy.chat.strip_think { conversation.strip(&omitted) } else { Vec::new() };
+    for edit in conversation.omit(&omitted).into_iter().chain(attached).chain(stripped) {
         let segments = edit.with.into_iter().flat_map(|piece| match piece {
             Piece::Text(text) => vec![literal(text.into_owned())],
             Piece::Picture(number) => shown.get(number).map(|shown| data_uri(&shown.found)).unwrap_or_default(),
         });
         inlined.edits.push((edit.span, segments.collect()));
     }
-    inlined.edits.extend(thoughts.iter().map(|thought| (thought.clone(), Vec::new())));
     Ok(inlined)
 }
 
@@ -133,44 +132,6 @@ fn wanted<'a>(settings: &Settings, route: ApiRoute, references: &'a [Reference])
         }
     }
     Ok(wanted)
-}
-
-/// A picture of ours that text shows and that can be attached.
-#[derive(Debug)]
-struct Shown<'a> {
-    mention: &'a Mention,
-    found: Found,
-}
-
-/// Pictures of ours that text shows and no part holds: each once, where it was shown last. At most [`MOST`], the newest.
-async fn shown<'a>(
-    core: &Core,
-    settings: &Settings,
-    conversation: &'a Conversation,
-    thoughts: &[Range<u64>],
-    references: &[&Reference],
-) -> Result<Vec<Shown<'a>>> {
-    let id = |url: &str| match Named::of(&settings.config.public, url) {
-        Named::Ours(id) => id,
-        Named::Remote | Named::Other => None,
-    };
-    let mut seen: HashSet<PictureId> = references.iter().filter_map(|reference| id(&reference.url)).collect();
-    let mut shown = Vec::new();
-    for mention in conversation.mentions.iter().rev() {
-        let thought = thoughts.partition_point(|thought| thought.end <= mention.at);
-        if thoughts.get(thought).is_some_and(|thought| thought.start <= mention.at) {
-            continue;
-        }
-        let Some(id) = id(&mention.url).filter(|id| seen.insert(*id)) else { continue };
-        if let Some(found) = Found::own(core, &id).await? {
-            shown.push(Shown { mention, found });
-        }
-        if shown.len() == MOST {
-            break;
-        }
-    }
-    shown.reverse();
-    Ok(shown)
 }
 
 /// Chooses within the limits of `images.history`: takes out of `shown` what is not attached, and answers the elements

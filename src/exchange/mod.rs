@@ -4,6 +4,7 @@
 //! Intake      the body goes to a spool while it is scanned: what stands where
 //! plan        model → targets; in which form pictures come back
 //! inline      pictures → bytes, from the store or by a guarded fetch; what goes where
+//! shown       pictures of ours that text shows
 //! history     which of a conversation's pictures are sent
 //! scale       pictures that are too large → smaller ones
 //! compose     slices of the client's bytes with other bytes between them
@@ -27,6 +28,7 @@ mod plan;
 mod route;
 mod run;
 mod scale;
+mod shown;
 
 pub use answer::Answer;
 pub(crate) use intake::too_large;

@@ -52,6 +52,17 @@ impl Conversation {
         edits.collect()
     }
 
+    /// Takes the assistant's thoughts out, but for those in elements that are left out anyway.
+    pub fn strip(&self, omitted: &[usize]) -> Vec<Edit> {
+        let gone: Vec<_> = omitted.iter().filter_map(|number| self.elements.get(*number)).collect();
+        let is_gone = |thought: &&Range<u64>| {
+            let around = gone.partition_point(|element| element.span.end <= thought.start);
+            gone.get(around).is_some_and(|element| element.span.start <= thought.start)
+        };
+        let left = self.thoughts.iter().filter(|thought| !is_gone(thought));
+        left.map(|thought| Edit { span: thought.clone(), with: Vec::new() }).collect()
+    }
+
     /// Whether anybody has said something that pictures can be added to.
     pub fn takes_pictures(&self) -> bool {
         !self.users.is_empty()

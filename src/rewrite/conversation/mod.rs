@@ -4,7 +4,7 @@
 //!   out](Conversation::omit).
 //! * Pictures mentioned in text, by image markup. The model sees none of them there, so they can be
 //!   [attached](Conversation::attach) as parts of a user's turn.
-//! * Thoughts of the assistant (`<think>…</think>`), which can be [taken out](Conversation::thoughts).
+//! * Thoughts of the assistant (`<think>…</think>`), which can be [taken out](Conversation::strip).
 //!
 //! Which is done, the exchange decides. The text itself stays as it is, URLs and all: a model may be asked to repeat or
 //! to translate it, and a URL that it repeats still shows its picture to the user.

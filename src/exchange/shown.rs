@@ -1,0 +1,71 @@
+//! Pictures of ours that the text of a conversation shows, and that the model would not see without us.
+
+use std::{collections::HashSet, ops::Range};
+
+use super::picture::{Found, Named};
+use crate::{
+    config::History,
+    core::{Core, Settings},
+    error::Result,
+    picture::PictureId,
+    rewrite::{
+        conversation::{Conversation, Mention},
+        request::Reference,
+    },
+};
+
+/// Most pictures that are made inline in one request, by either way.
+pub(super) const MOST: usize = 128;
+
+/// A picture that text shows and that can be attached.
+#[derive(Debug)]
+pub(super) struct Shown<'a> {
+    pub(super) mention: &'a Mention,
+    pub(super) found: Found,
+}
+
+/// Pictures of ours that text shows and no part (of `references`) holds: each once, where it was shown last; in the order
+/// of the body, and of more than [`MOST`] the newest. One that we do not have is a mention like any other.
+///
+/// # Errors
+/// When the disk fails.
+pub(super) async fn shown<'a>(
+    core: &Core,
+    settings: &Settings,
+    limits: &History,
+    conversation: &'a Conversation,
+    thoughts: &[Range<u64>],
+    references: &[&Reference],
+) -> Result<Vec<Shown<'a>>> {
+    let id = |url: &str| match Named::of(&settings.config.public, url) {
+        Named::Ours(id) => id,
+        Named::Remote | Named::Other => None,
+    };
+    let parts: HashSet<PictureId> = references.iter().filter_map(|reference| id(&reference.url)).collect();
+    // What is shown now must be seen now, so a part that may be left out for its age does not count.
+    let is_kept = |reference: &&&Reference| {
+        let element = reference.element.and_then(|element| conversation.elements.get(element));
+        *limits == History::default() || element.is_none_or(|element| conversation.last_user == Some(element.turn))
+    };
+    let kept_parts: HashSet<PictureId> =
+        references.iter().filter(is_kept).filter_map(|reference| id(&reference.url)).collect();
+
+    let mut seen = HashSet::new();
+    let mut shown = Vec::new();
+    for mention in conversation.mentions.iter().rev() {
+        let thought = thoughts.partition_point(|thought| thought.end <= mention.at);
+        if thoughts.get(thought).is_some_and(|thought| thought.start <= mention.at) {
+            continue;
+        }
+        let parts = if conversation.last_user == Some(mention.turn) { &kept_parts } else { &parts };
+        let Some(id) = id(&mention.url).filter(|id| !parts.contains(id) && seen.insert(*id)) else { continue };
+        if let Some(found) = Found::own(core, &id).await? {
+            shown.push(Shown { mention, found });
+        }
+        if shown.len() == MOST {
+            break;
+        }
+    }
+    shown.reverse();
+    Ok(shown)
+}
