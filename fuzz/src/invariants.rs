@@ -333,10 +333,11 @@ pub fn request(input: &[u8]) {
         assert!(field.member.start <= field.span.start && field.span.end <= field.member.end);
     }
     for reference in &found.references {
-        let value: Value = serde_json::from_slice(&at(body, &reference.span)).expect("JSON");
+        let value: Value = serde_json::from_str(&text(&at(body, &reference.span))).expect("JSON");
         match reference.form {
             ReferenceForm::DataUri | ReferenceForm::Base64 => assert_eq!(value, reference.url.as_str()),
-            ReferenceForm::Source => assert_eq!(value["url"], reference.url.as_str()),
+            // Where it stands twice, the last text counts.
+            ReferenceForm::Source => assert!(!value["url"].is_string() || value["url"] == reference.url.as_str()),
             ReferenceForm::Part { .. } => panic!("no form"),
         }
     }

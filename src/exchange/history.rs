@@ -76,3 +76,49 @@ impl Budget {
         self.bytes = self.bytes.map(|left| left.saturating_sub(bytes));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rewrite::request::{RequestScanner, Route};
+
+    #[test]
+    fn the_last_users_pictures_come_first_then_the_newest() {
+        let text = r#"{"messages":[
+            {"role":"user","content":[{"image_url":"http://x/0"}]},
+            {"role":"user","content":[{"image_url":"http://x/1"},{"text":"![a](http://x/images/a)"},{"image_url":"http://x/2"}]},
+            {"role":"assistant","content":"![b](http://x/images/b)"},
+            {"role":"tool","content":[{"image_url":"http://x/3"}]}]}"#;
+        let mut scanner = RequestScanner::new(Route::Chat);
+        scanner.push(text.as_bytes()).unwrap();
+        let conversation = scanner.finish().unwrap().conversation;
+        let order = Order::new(&conversation, conversation.mentions.iter()).items;
+        let expected = [
+            (Item::Element(2), true),
+            (Item::Mention(0), true),
+            (Item::Element(1), true),
+            (Item::Element(3), false),
+            (Item::Mention(1), false),
+            (Item::Element(0), false),
+        ];
+        assert_eq!(order, expected);
+    }
+
+    #[test]
+    fn after_one_that_is_too_much_there_is_no_other() {
+        let mut any = Budget::new(&History::default());
+        assert!(!any.needs_bytes() && any.admits(u64::MAX) && any.admits(u64::MAX));
+
+        let mut count = Budget::new(&History { images: 2, bytes: 0 });
+        assert!(count.admits(0) && count.admits(0) && !count.admits(0) && !count.needs_bytes());
+
+        let mut bytes = Budget::new(&History { images: 0, bytes: 10 });
+        assert!(bytes.needs_bytes() && bytes.admits(6) && !bytes.admits(5) && !bytes.needs_bytes() && !bytes.admits(1));
+
+        // What the user asks about may use up more than there is.
+        let mut asked = Budget::new(&History { images: 1, bytes: 10 });
+        asked.spend(20);
+        asked.spend(20);
+        assert!(!asked.needs_bytes() && !asked.admits(0));
+    }
+}

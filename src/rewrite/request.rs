@@ -344,22 +344,21 @@ impl State {
                 None => self.refuse(name.as_str(), "text without lone surrogates"),
             },
             Use::Field(_) => {}
-            Use::Reference(_) | Use::SourceUrl | Use::Inline => {
-                let url = unescape(&raw).filter(|url| whole && names_a_resource(url)).map(Cow::into_owned);
-                match (url, what) {
-                    (Some(url), Use::Reference(form)) => self.reference(self.path.to_string(), url, start..end, form),
-                    (Some(url), Use::SourceUrl) => self.source.1 = Some((self.path.to_string(), url)),
-                    (Some(_), _) => {}
-                    (None, _) => {
-                        let lead =
-                            if raw.starts_with(b"data:") { memchr(b',', &raw).map_or(0, |at| at + 1) } else { 0 };
-                        let characters = (end - start).saturating_sub(2 + lead as u64);
-                        if characters >= SHORTEST_PICTURE {
-                            self.picture(characters / 4 * 3);
-                        }
-                    }
-                }
-            }
+            Use::SourceUrl => self.source.1 = resource(&raw).map(|url| (self.path.to_string(), url)),
+            Use::Reference(form) => match resource(&raw) {
+                Some(url) => self.reference(self.path.to_string(), url, start..end, form),
+                None => self.inline(&raw, start..end),
+            },
+            Use::Inline => self.inline(&raw, start..end),
+        }
+    }
+
+    /// A string that is no URL stands where a picture belongs: most likely its base64. `start`: its beginning.
+    fn inline(&mut self, start: &[u8], span: Range<u64>) {
+        let lead = if start.starts_with(b"data:") { memchr(b',', start).map_or(0, |comma| comma + 1) } else { 0 };
+        let characters = (span.end - span.start).saturating_sub(2 + lead as u64);
+        if characters >= SHORTEST_PICTURE {
+            self.picture(characters / 4 * 3);
         }
     }
 
@@ -412,6 +411,12 @@ impl State {
     }
 }
 
+/// The URL in a raw string, if it is one that names something.
+fn resource(raw: &[u8]) -> Option<String> {
+    let url = unescape(raw).filter(|url| raw.len() <= LONGEST_VALUE && names_a_resource(url));
+    url.map(Cow::into_owned)
+}
+
 /// Whether this is a URL of any scheme but `data:`. Bare base64 has no colon.
 fn names_a_resource(value: &str) -> bool {
     let scheme = value.split_once(':').map(|(scheme, _)| scheme);
@@ -434,7 +439,10 @@ pub(super) fn shortened(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::rewrite::conversation::Piece;
 
     fn scan(route: Route, text: &str) -> Result<Findings, ScanError> {
         let scan = |size: usize| {
@@ -575,6 +583,51 @@ mod tests {
     }
 
     #[test]
+    fn a_mask_is_noticed_and_null_is_none() {
+        for (route, text, has_mask) in [
+            (Route::Images, r#"{"mask":{"file_id":"f"}}"#, true),
+            (Route::Images, r#"{"mask":"x"}"#, true),
+            (Route::Images, r#"{"mask":null,"x":{"mask":1}}"#, false),
+            (Route::Responses, r#"{"tools":[{"input_image_mask":{}}]}"#, true),
+            (Route::Chat, r#"{"mask":"x"}"#, false),
+        ] {
+            assert_eq!(scan(route, text).unwrap().has_mask, has_mask, "{text}");
+        }
+    }
+
+    #[test]
+    fn pictures_in_lists_are_counted_with_the_bytes_that_stand_there() {
+        let base64 = "A".repeat(400);
+        let text = r#"{"messages":[{"role":"user","content":[{"type":"text","text":"$"},
+            {"type":"image_url","image_url":{"url":"data:image/png;base64,$"}},{"type":"image_url","image_url":{"url":"http://x/a"}},
+            {"type":"image","source":{"type":"base64","data":"$"}},{"type":"image_url","image_url":{"url":"short"}},
+            {"type":"input_audio","input_audio":{"data":"$"}}]},{"role":"assistant","images":["$"],"tool_calls":["$"]}]}"#;
+        let found = scan(Route::Chat, &text.replace('$', &base64)).unwrap().conversation;
+        let seen: Vec<_> = found.elements.iter().map(|element| (element.turn, element.inline)).collect();
+        assert_eq!(seen, [(0, 300), (0, 0), (0, 300), (1, 300)]);
+        assert_eq!(found.last_user, Some(0));
+    }
+
+    #[test]
+    fn there_is_an_end_to_pictures_and_turns_cost_nothing() {
+        let part = r#"{"image_url":"http://x/a"},"#.repeat(MOST_PICTURES);
+        let chat = |parts: &str| format!(r#"{{"messages":[{{"content":[{parts}1]}}]}}"#);
+        let scan = |text: &str| {
+            let mut scanner = RequestScanner::new(Route::Chat);
+            scanner.push(text.as_bytes())?;
+            scanner.finish()
+        };
+        assert_eq!(scan(&chat(&part)).unwrap().references.len(), MOST_PICTURES);
+        assert_eq!(scan(&chat(&format!("{part}{{\"image\":\"a:\"}},"))), Err(ScanError::TooManyPictures));
+        let mention = "![a](http://x/images/a)".repeat(MOST_PICTURES + 1);
+        let turns = r#"{"role":"user","content":"a"},"#.repeat(1000);
+        let text = format!(r#"{{"messages":[{turns}{{"role":"assistant","content":"{mention}"}},{turns}1]}}"#);
+        let found = scan(&text).unwrap().conversation;
+        assert_eq!(found.mentions.len(), MOST_PICTURES);
+        assert_eq!(found.last_user, Some(2000));
+    }
+
+    #[test]
     fn what_cannot_be_used_says_why() {
         use ScanError::*;
         for (text, error) in [
@@ -595,5 +648,72 @@ mod tests {
             assert!(matches!(scan(Route::Chat, text), Err(Invalid(_))), "{text}");
         }
         assert!(scan(Route::Chat, r#"{"messages":[{"n":1,"n":2}],"tools":[{"model":1}]}"#).is_ok());
+    }
+
+    /// A conversation in either dialect, with what matters in it, in any order.
+    fn conversations() -> impl Strategy<Value = (Route, String)> {
+        let url = "http://g/images/a.png";
+        let text = prop::sample::select(vec![
+            "hi".to_owned(),
+            format!("![a]({url})"),
+            format!("<think>![b](<{url}>)</think>\\n\\nyes"),
+            format!("\\u0021[\\u00e9]({url}) \\u003cthink>\\ud83d\\ude00<\\/think>"),
+        ]);
+        let part = prop_oneof![
+            text.clone().prop_map(|text| format!(r#"{{"type":"text","text":"{text}"}}"#)),
+            Just(format!(r#"{{"image_url":{{"url":"{url}"}}}}"#)),
+            Just(format!(r#"{{"image_url":"{url}","text":"<think></think>"}}"#)),
+            Just(format!(r#"{{"source":{{"url":"{url}","type":"url"}}}}"#)),
+            Just(format!(r#""data:image/png;base64,{}""#, "AAAA".repeat(12))),
+            Just(" null ".to_owned()),
+        ];
+        let list = prop::collection::vec(part, 0..4).prop_map(|parts| format!("[{}]", parts.join(" ,")));
+        let content = prop_oneof![text.prop_map(|text| format!("\"{text}\"")), list.clone(), Just("null".to_owned())];
+        let role = prop::sample::select(vec!["user", "assistant", "tool"]);
+        let turn = (role, content, list, any::<bool>()).prop_map(|(role, content, list, first)| match first {
+            true => format!(r#"{{"role":"{role}","content":{content},"images":{list}}}"#),
+            false => format!(r#"{{"output":{list},"content":{content} ,"role":"{role}"}}"#),
+        });
+        let turns = prop::collection::vec(turn, 0..5).prop_map(|turns| turns.join(","));
+        (any::<bool>(), turns).prop_map(|(chat, turns)| match chat {
+            true => (Route::Chat, format!(r#"{{"messages":[{turns}]}}"#)),
+            false => (Route::Responses, format!(r#"{{"input":[{turns}]}}"#)),
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_cut_gives_the_same_and_edits_leave_json(
+            (route, text) in conversations(), left_out in any::<u32>(),
+        ) {
+            // Cuts it in several sizes and compares.
+            let found = scan(route, &text).unwrap();
+            let conversation = found.conversation;
+            let omitted: Vec<usize> = (0..conversation.elements.len()).filter(|at| left_out >> (at % 32) & 1 == 1).collect();
+            let mut edits = conversation.omit(&omitted);
+            edits.extend(conversation.strip(&omitted));
+            edits.extend(conversation.attach(conversation.mentions.iter().zip(0..)));
+            edits.sort_by_key(|edit| (edit.span.start, edit.span.end));
+            let (mut out, mut known) = (String::new(), 0);
+            for edit in edits {
+                prop_assert!(edit.span.start >= known, "edits overlap in {}", text);
+                out += &at(&text, &(known..edit.span.start));
+                for piece in edit.with {
+                    out += match &piece {
+                        Piece::Text(text) => text,
+                        Piece::Picture(_) => "data:,",
+                    };
+                }
+                known = edit.span.end;
+            }
+            out += &at(&text, &(known..text.len() as u64));
+            let again = scan(route, &out);
+            prop_assert!(again.is_ok(), "{}\n{}", text, out);
+            let again = again.unwrap().conversation;
+            prop_assert_eq!(again.thoughts.len(), 0);
+            // What is attached here is too short to count as a picture.
+            prop_assert_eq!(again.elements.len() + omitted.len(), conversation.elements.len());
+            prop_assert_eq!(again.last_user, conversation.last_user);
+        }
     }
 }

@@ -13,7 +13,7 @@ pub const KEY: &str = "test-key-0123456789";
 
 /// A folder with a configuration file, and the upstream it names.
 pub struct Site {
-    demo: Demo,
+    pub demo: Demo,
     port: u16,
     metrics: u16,
     folder: TempDir,
@@ -21,7 +21,7 @@ pub struct Site {
 
 impl Site {
     /// `more`: further lines under `picgate:`.
-    async fn new(more: &str) -> Self {
+    pub async fn new(more: &str) -> Self {
         let demo = Demo::builder().api_key("sk-upstream").local().await.unwrap();
         let (port, metrics, folder) = (free_port(), free_port(), tempfile::tempdir().unwrap());
         let listen = match more.contains("listen:") {

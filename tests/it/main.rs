@@ -22,6 +22,7 @@ mod fixtures;
 mod framings;
 mod history;
 mod isolation;
+mod memory;
 mod mentions;
 mod models;
 mod multipart;

@@ -268,8 +268,8 @@ fn warnings_are_given_where_something_has_no_effect() {
             vec![format!("5:41: picgate.images.heartbeat.json: {NOT_YET}")],
         ),
         (
-            "models: [ { name: a, targets: [ { upstream: openai } ], images: { max_input_pixels: 9 } } ]",
-            vec![format!("5:87: picgate.models[0].images.max_input_pixels: {NOT_YET}")],
+            "models: [ { name: a, targets: [ { upstream: openai } ], images: { heartbeat: { json: 9s } } } ]",
+            vec![format!("5:88: picgate.models[0].images.heartbeat.json: {NOT_YET}")],
         ),
         (
             "store: { ttl: 72h }\narchive: { endpoint: \"http://s3\", bucket: b, access_key_id: a, secret_access_key: b }",
