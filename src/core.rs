@@ -6,11 +6,13 @@ use arc_swap::ArcSwap;
 
 use crate::{
     access::Keys,
+    archive::Bucket,
     config::Config,
     fetch::Fetcher,
     pixels::Pool,
     store::Store,
     telemetry::Metrics,
+    tier::Tier,
     upstream::{Transport, catalogue::Catalogue},
 };
 
@@ -20,6 +22,8 @@ pub struct Core {
     settings: ArcSwap<Settings>,
     pub store: Store,
     pub pixels: Pool,
+    /// The same pictures, and those that are only in the archive.
+    pub tier: Tier,
     pub transport: Transport,
     pub catalogue: Catalogue,
     pub metrics: Metrics,
@@ -34,10 +38,12 @@ pub struct Settings {
 }
 
 impl Core {
-    pub fn new(settings: Settings, store: Store, pixels: Pool, metrics: Metrics) -> Self {
+    /// `bucket`: where the store's pictures are archived.
+    pub fn new(settings: Settings, store: Store, bucket: Option<Bucket>, pixels: Pool, metrics: Metrics) -> Self {
         let transport = Transport::default();
         let catalogue = Catalogue::new(transport.clone());
-        Self { settings: ArcSwap::from_pointee(settings), store, pixels, transport, catalogue, metrics }
+        let tier = Tier::new(store.clone(), bucket, metrics.clone());
+        Self { settings: ArcSwap::from_pointee(settings), store, pixels, tier, transport, catalogue, metrics }
     }
 
     /// Puts other settings in force. Requests that have begun end under the ones they began with.

@@ -11,8 +11,8 @@ use futures_util::{StreamExt, stream};
 use super::{
     ApiRoute,
     history::{Budget, Item, Order},
-    picture::{Allowance, Found, Named},
-    shown::{MOST, Shown, shown},
+    picture::{AT_ONCE, Allowance, Found, Named},
+    shown::{self, MOST, Shown},
 };
 use crate::{
     config::{Chat, History, Images, Markdown},
@@ -25,9 +25,6 @@ use crate::{
     },
     upstream::Segment,
 };
-
-/// How many are fetched at once.
-const AT_ONCE: usize = 4;
 
 /// What is done to a request's pictures, and to the text around them.
 #[derive(Debug, Default)]
@@ -62,7 +59,7 @@ pub(super) async fn inline(
     let thoughts = if policy.chat.strip_think { conversation.thoughts.as_slice() } else { &[] };
     let mut shown = match policy.images.markdown {
         Markdown::Attach if conversation.takes_pictures() => {
-            shown(core, settings, &policy.images.history, conversation, thoughts, &wanted).await?
+            shown::shown(core, settings, &policy.images.history, conversation, thoughts, &wanted).await
         }
         Markdown::Attach | Markdown::Keep => Vec::new(),
     };
@@ -85,11 +82,12 @@ pub(super) async fn inline(
         .filter(|reference| reference.element.is_none_or(|element| omitted.binary_search(&element).is_err()))
         .collect();
     pictures.load(&sent).await?;
-    for shown in &mut shown {
-        shown.found = pictures.fitting(shown.found.clone()).await?;
+    let mut attached = Vec::new();
+    for (mention, found) in shown::open(core, shown).await {
+        attached.push((mention, pictures.fitting(found).await?));
     }
     let known = pictures.known;
-    known.values().chain(shown.iter().map(|shown| &shown.found)).for_each(|found| found.count(core));
+    known.values().chain(attached.iter().map(|(_, found)| found)).for_each(|found| found.count(core));
     core.metrics.pictures_omitted.inc_by(omitted.len() as u64);
 
     let mut inlined = Inlined::default();
@@ -98,13 +96,13 @@ pub(super) async fn inline(
         inlined.edits.push((reference.span.clone(), put(&reference.form, found)));
         inlined.parents.extend(found.parent);
     }
-    inlined.parents.extend(shown.iter().filter_map(|shown| shown.found.parent));
-    let attached = conversation.attach(shown.iter().map(|shown| shown.mention).zip(0..));
+    inlined.parents.extend(attached.iter().filter_map(|(_, found)| found.parent));
+    let added = conversation.attach(attached.iter().map(|(mention, _)| *mention).zip(0..));
     let stripped = if policy.chat.strip_think { conversation.strip(&omitted) } else { Vec::new() };
-    for edit in conversation.omit(&omitted).into_iter().chain(attached).chain(stripped) {
+    for edit in conversation.omit(&omitted).into_iter().chain(added).chain(stripped) {
         let segments = edit.with.into_iter().flat_map(|piece| match piece {
             Piece::Text(text) => vec![literal(text.into_owned())],
-            Piece::Picture(number) => shown.get(number).map(|shown| data_uri(&shown.found)).unwrap_or_default(),
+            Piece::Picture(number) => attached.get(number).map(|(_, found)| data_uri(found)).unwrap_or_default(),
         });
         inlined.edits.push((edit.span, segments.collect()));
     }
@@ -167,13 +165,7 @@ async fn choose<'a>(
                     let inline = conversation.elements.get(*number).map_or(0, |element| element.inline);
                     found.fold(inline, |bytes, found| bytes.saturating_add(found.source.len()))
                 }
-                Item::Mention(number) => match shown.get_mut(*number) {
-                    Some(shown) => {
-                        shown.found = pictures.fitting(shown.found.clone()).await?;
-                        shown.found.source.len()
-                    }
-                    None => 0,
-                },
+                Item::Mention(number) => shown.get(*number).map_or(0, |shown| shown.len),
             };
         }
         if is_asked {

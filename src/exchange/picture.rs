@@ -13,6 +13,9 @@ use crate::{
     upstream::Source,
 };
 
+/// How many pictures are opened or fetched at once.
+pub(super) const AT_ONCE: usize = 4;
+
 /// A picture that goes to the upstream.
 #[derive(Clone, Debug)]
 pub(super) struct Found {
@@ -66,9 +69,9 @@ impl Found {
         }
     }
 
-    /// A picture of ours, without HTTP.
+    /// A picture of ours, without HTTP. Whole, so that no upstream is left with half a request.
     pub(super) async fn own(core: &Core, id: &PictureId) -> Result<Option<Self>> {
-        let Some(picture) = core.store.get(id).await? else { return Ok(None) };
+        let Some(picture) = core.tier.open_whole(id).await? else { return Ok(None) };
         Ok(Some(Self { format: picture.facts.format, source: Source::Picture(picture), parent: Some(*id) }))
     }
 

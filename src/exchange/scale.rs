@@ -40,10 +40,7 @@ impl Found {
 
 /// `None`: it is small enough.
 async fn smaller(core: &Core, found: &Found, most: u64) -> Result<Option<(Vec<u8>, Format)>, PixelError> {
-    let source = match found.source.body() {
-        Body::Memory(bytes) => Source::Bytes(bytes),
-        Body::File(file) => Source::File { file, len: found.source.len() },
-    };
+    let Some(source) = source(core, found).await else { return Err(PixelError::Failed) };
     let header = core.pixels.header(source.clone()).await?;
     if u64::from(header.width) * u64::from(header.height) <= most {
         return Ok(None);
@@ -57,6 +54,20 @@ async fn smaller(core: &Core, found: &Found, most: u64) -> Result<Option<(Vec<u8
     };
     let made = core.pixels.resize(source, Fit::Pixels(most), encode).await?;
     Ok(Some((made.out, made.format)))
+}
+
+/// Its bytes as the pool takes them.
+async fn source(core: &Core, found: &Found) -> Option<Source> {
+    let body = match (found.source.body(), &found.parent) {
+        // It came from the archive just now, and is here.
+        (Body::Growing(_), Some(id)) => core.store.get(id).await.ok()??.body,
+        (body, _) => body,
+    };
+    match body {
+        Body::Memory(bytes) => Some(Source::Bytes(bytes)),
+        Body::File(file) => Some(Source::File { file, len: found.source.len() }),
+        Body::Growing(_) => None,
+    }
 }
 
 /// Whether a WebP says that it has alpha (RFC 9649, sections 2.5 to 2.7 and 3.4).

@@ -2,11 +2,12 @@
 
 use std::{collections::HashSet, ops::Range};
 
-use super::picture::{Found, Named};
+use futures_util::{StreamExt, stream};
+
+use super::picture::{AT_ONCE, Found, Named};
 use crate::{
     config::History,
     core::{Core, Settings},
-    error::Result,
     picture::PictureId,
     rewrite::{
         conversation::{Conversation, Mention},
@@ -17,18 +18,17 @@ use crate::{
 /// Most pictures that are made inline in one request, by either way.
 pub(super) const MOST: usize = 128;
 
-/// A picture that text shows and that can be attached.
+/// A picture that text shows and that there is.
 #[derive(Debug)]
 pub(super) struct Shown<'a> {
     pub(super) mention: &'a Mention,
-    pub(super) found: Found,
+    id: PictureId,
+    /// Its bytes.
+    pub(super) len: u64,
 }
 
 /// Pictures of ours that text shows and no part (of `references`) holds: each once, where it was shown last; in the order
-/// of the body, and of more than [`MOST`] the newest. One that we do not have is a mention like any other.
-///
-/// # Errors
-/// When the disk fails.
+/// of the body, and of more than [`MOST`] the newest. One that we do not have, or cannot get now, is a mention like any other.
 pub(super) async fn shown<'a>(
     core: &Core,
     settings: &Settings,
@@ -36,7 +36,7 @@ pub(super) async fn shown<'a>(
     conversation: &'a Conversation,
     thoughts: &[Range<u64>],
     references: &[&Reference],
-) -> Result<Vec<Shown<'a>>> {
+) -> Vec<Shown<'a>> {
     let id = |url: &str| match Named::of(&settings.config.public, url) {
         Named::Ours(id) => id,
         Named::Remote | Named::Other => None,
@@ -59,13 +59,26 @@ pub(super) async fn shown<'a>(
         }
         let parts = if conversation.last_user == Some(mention.turn) { &kept_parts } else { &parts };
         let Some(id) = id(&mention.url).filter(|id| !parts.contains(id) && seen.insert(*id)) else { continue };
-        if let Some(found) = Found::own(core, &id).await? {
-            shown.push(Shown { mention, found });
+        match core.tier.find(&id).await {
+            Ok(Some(found)) => shown.push(Shown { mention, id, len: found.facts().len }),
+            Ok(None) => {}
+            Err(error) => log::warn!("a picture in text is not attached: {error}"),
         }
         if shown.len() == MOST {
             break;
         }
     }
     shown.reverse();
-    Ok(shown)
+    shown
+}
+
+/// Opens them. One that cannot be had stays a mention.
+pub(super) async fn open<'a>(core: &Core, shown: Vec<Shown<'a>>) -> Vec<(&'a Mention, Found)> {
+    let opening = shown.into_iter().map(|shown| async move {
+        let found = Found::own(core, &shown.id).await;
+        let found = found.inspect_err(|error| log::warn!("a picture in text is not attached: {error}"));
+        Some((shown.mention, found.ok()??))
+    });
+    let opening: Vec<_> = opening.collect();
+    stream::iter(opening).buffered(AT_ONCE).filter_map(std::future::ready).collect().await
 }

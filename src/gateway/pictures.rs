@@ -1,5 +1,7 @@
 //! `/images/*`.
 
+use std::ops::Range;
+
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use pingora_core::Result as PingoraResult;
 use pingora_proxy::Session;
@@ -8,7 +10,8 @@ use super::{Ctx, Gateway, respond};
 use crate::{
     error::{Code, Error},
     images::{self, path},
-    store::Picture,
+    store::{Body, Picture},
+    tier::{self, Found},
 };
 
 impl Gateway {
@@ -18,33 +21,64 @@ impl Gateway {
             return respond::head(session, ctx, answer.status, answer.headers, None, true).await;
         }
         let id = path::parse(session.req_header().uri.path());
-        let picture = match id {
-            Some(id) => self.core.store.get(&id).await,
+        let found = match id {
+            Some(id) => self.core.tier.find(&id).await,
             None => Ok(None),
         };
-        match picture {
-            Ok(Some(picture)) => self.send_picture(session, ctx, &method, &picture).await,
+        match found {
+            Ok(Some(found)) => self.send_found(session, ctx, &method, found).await,
             Ok(None) => not_found(session, ctx).await,
-            Err(error) => respond::error(session, ctx, &error.into()).await,
+            Err(error) => respond::error(session, ctx, &error).await,
         }
+    }
+
+    async fn send_found(
+        &self,
+        session: &mut Session,
+        ctx: &mut Ctx,
+        method: &Method,
+        found: Found,
+    ) -> PingoraResult<()> {
+        if let Some(place) = self.elsewhere(&found).await {
+            return redirect(session, ctx, &place).await;
+        }
+        let answer = images::answer(method, &session.req_header().headers, &found.facts());
+        let Some(range) = answer.range.filter(|range| !range.is_empty()) else {
+            return respond::head(session, ctx, answer.status, answer.headers, None, true).await;
+        };
+        match self.core.tier.fetch(found).await {
+            Ok(Some(picture)) => {
+                respond::head(session, ctx, answer.status, answer.headers, Some(range.end - range.start), false)
+                    .await?;
+                self.send_picture(session, ctx, &picture, range).await
+            }
+            Ok(None) => not_found(session, ctx).await,
+            Err(error) => respond::error(session, ctx, &error).await,
+        }
+    }
+
+    /// Where to send a client whose picture is only in the archive, if it is not to come through here.
+    async fn elsewhere(&self, found: &Found) -> Option<String> {
+        let Found::Archived(record) = found else { return None };
+        let settings = self.core.settings();
+        self.core.tier.elsewhere(record, &settings.config.archive.as_ref()?.redirect).await
     }
 
     async fn send_picture(
         &self,
         session: &mut Session,
         ctx: &mut Ctx,
-        method: &Method,
         picture: &Picture,
+        range: Range<u64>,
     ) -> PingoraResult<()> {
-        let answer = images::answer(method, &session.req_header().headers, &picture.facts);
-        let Some(range) = answer.range.filter(|range| !range.is_empty()) else {
-            return respond::head(session, ctx, answer.status, answer.headers, None, true).await;
+        let from = match &picture.body {
+            Body::Growing(_) => "archive",
+            _ if picture.from_cache => "memory",
+            _ => "disk",
         };
-        let from = if picture.from_cache { "memory" } else { "disk" };
         self.core.metrics.pictures_served.with_label_values(&[from]).inc();
         self.core.metrics.picture_bytes_served.inc_by(range.end - range.start);
 
-        respond::head(session, ctx, answer.status, answer.headers, Some(range.end - range.start), false).await?;
         let mut at = range.start;
         while at < range.end {
             match picture.read(at..range.end).await {
@@ -62,6 +96,18 @@ impl Gateway {
         }
         Ok(())
     }
+}
+
+async fn redirect(session: &mut Session, ctx: &mut Ctx, place: &str) -> PingoraResult<()> {
+    let Ok(location) = HeaderValue::try_from(place) else { return not_found(session, ctx).await };
+    let kept = format!("private, max-age={}", tier::REDIRECT_KEPT.as_secs());
+    let mut headers = HeaderMap::from_iter([
+        (header::LOCATION, location),
+        (header::CONTENT_LENGTH, HeaderValue::from_static("0")),
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*")),
+    ]);
+    headers.extend(HeaderValue::try_from(kept).ok().map(|kept| (header::CACHE_CONTROL, kept)));
+    respond::head(session, ctx, StatusCode::FOUND, headers, None, true).await
 }
 
 async fn not_found(session: &mut Session, ctx: &mut Ctx) -> PingoraResult<()> {
