@@ -82,11 +82,11 @@ pub(super) async fn inline(
         .filter(|reference| reference.element.is_none_or(|element| omitted.binary_search(&element).is_err()))
         .collect();
     pictures.load(&sent).await?;
+    let known = pictures.known_of(&sent);
     let mut attached = Vec::new();
     for (mention, found) in shown::open(core, shown).await {
         attached.push((mention, pictures.fitting(found).await?));
     }
-    let known = pictures.known;
     known.values().chain(attached.iter().map(|(_, found)| found)).for_each(|found| found.count(core));
     core.metrics.pictures_omitted.inc_by(omitted.len() as u64);
 
@@ -152,6 +152,14 @@ async fn choose<'a>(
         }
     }
     let order = Order::new(conversation, shown.iter().map(|shown| shown.mention));
+    if limits.bytes > 0 {
+        // These are needed in any case, so not one by one.
+        let asked = order.items.iter().filter_map(|(item, is_asked)| match item {
+            Item::Element(number) if *is_asked => elements.get(number),
+            Item::Element(_) | Item::Mention(_) => None,
+        });
+        pictures.load(&asked.flatten().copied().collect::<Vec<_>>()).await?;
+    }
     let mut budget = Budget::new(limits);
     let (mut omitted, mut dropped) = (Vec::new(), HashSet::new());
     for (item, is_asked) in order.items {
@@ -220,6 +228,12 @@ impl<'a> Pictures<'a> {
             self.known.insert(url, found);
         }
         Ok(())
+    }
+
+    /// Those of these that are known.
+    fn known_of(&self, references: &[&'a Reference]) -> HashMap<&'a str, Found> {
+        let urls = references.iter().map(|reference| reference.url.as_str());
+        urls.filter_map(|url| Some((url, self.known.get(url)?.clone()))).collect()
     }
 
     /// Scaled, if it is too large.

@@ -28,7 +28,7 @@ pub(super) struct Shown<'a> {
 }
 
 /// Pictures of ours that text shows and no part (of `references`) holds: each once, where it was shown last; in the order
-/// of the body, and of more than [`MOST`] the newest. One that we do not have, or cannot get now, is a mention like any other.
+/// of the body. Of more than [`MOST`], and of more bytes than a request may have, the newest. One that we do not have, or cannot get now, is a mention like any other.
 pub(super) async fn shown<'a>(
     core: &Core,
     settings: &Settings,
@@ -50,6 +50,7 @@ pub(super) async fn shown<'a>(
     let kept_parts: HashSet<PictureId> =
         references.iter().filter(is_kept).filter_map(|reference| id(&reference.url)).collect();
 
+    let mut left = settings.config.limits.request_body;
     let mut seen = HashSet::new();
     let mut shown = Vec::new();
     for mention in conversation.mentions.iter().rev() {
@@ -60,7 +61,12 @@ pub(super) async fn shown<'a>(
         let parts = if conversation.last_user == Some(mention.turn) { &kept_parts } else { &parts };
         let Some(id) = id(&mention.url).filter(|id| !parts.contains(id) && seen.insert(*id)) else { continue };
         match core.tier.find(&id).await {
-            Ok(Some(found)) => shown.push(Shown { mention, id, len: found.facts().len }),
+            Ok(Some(found)) => {
+                let len = found.facts().len;
+                let Some(rest) = left.checked_sub(len) else { break };
+                left = rest;
+                shown.push(Shown { mention, id, len });
+            }
             Ok(None) => {}
             Err(error) => log::warn!("a picture in text is not attached: {error}"),
         }

@@ -224,6 +224,20 @@ async fn the_setting_keeps_text_text_for_all_or_for_a_model() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_newest_are_attached_as_far_as_a_request_may_be_long() {
+    let house = House::builder().line("limits: { request_body: 20KiB }").start().await;
+    let mut urls = Vec::new();
+    for tree in ["an oak", "an elm", "a fir"] {
+        urls.push(house.picture(&format!("{tree} size:16x16 bytes:8000")).await);
+    }
+    let text: String = urls.iter().map(|(url, _)| format!("![a]({url})")).collect();
+    let turns = json!([{ "role": "user", "content": text }]);
+    let mut content = vec![said("chat", &text)];
+    content.extend(urls[1..].iter().flat_map(|(url, bytes)| parts("chat", url, &data_uri("image/png", bytes))));
+    assert_eq!(sent(&house, "chat", turns).await, json!([{ "role": "user", "content": content }]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_attached_is_a_parent_of_what_comes_back() {
     let house = House::new().await;
     let (url, _) = house.picture("an oak size:64x64").await;
