@@ -172,7 +172,7 @@ fn every_setting_is_documented() {
 
 #[test]
 fn the_marks_agree_with_the_warnings() {
-    for (path, value) in [("images.heartbeat.json", "1s"), ("limits.header_timeout", "1s")] {
+    for (path, value) in [("limits.header_timeout", "1s")] {
         assert!(NOT_ACTING.contains(&path));
         assert_eq!(warnings(&setting(path, value)).len(), 1, "{path}");
     }

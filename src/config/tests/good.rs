@@ -44,7 +44,7 @@ picgate:
   store: { memory_cache: 0, durability: process, ttl: 30d, max_bytes: 1TiB, retention: 30d, min_free: 0 }
   archive: { kind: s3, endpoint: "https://ACCOUNT.r2.cloudflarestorage.com", bucket: pics, region: eu,
              access_key_id: "${R2_ACCESS_KEY_ID}", secret_access_key: "${R2_SECRET_ACCESS_KEY}", prefix: a/b }
-  limits: { request_body: 1KiB, response_body: 4096, header_timeout: 1s, upstream_timeout: 1h }
+  limits: { request_body: 1KiB, response_body: 4096, images_per_answer: 9, header_timeout: 1s, upstream_timeout: 1h }
 "#;
 
 fn url(text: &str) -> url::Url {
@@ -154,6 +154,7 @@ fn every_setting_arrives() {
         limits: Limits {
             request_body: 1024,
             response_body: 4096,
+            images_per_answer: 9,
             header_timeout: Duration::from_secs(1),
             upstream_timeout: Duration::from_secs(3600),
         },
@@ -267,14 +268,12 @@ fn warnings_are_given_where_something_has_no_effect() {
             vec![],
         ),
         ("images: { heartbeat: { sse: 15s } }", vec![]),
+        ("images: { heartbeat: { sse: 5s, json: 5s } }", vec![]),
         (
-            "images: { heartbeat: { sse: 5s, json: 5s } }",
-            vec![format!("5:41: picgate.images.heartbeat.json: {NOT_YET}")],
+            "models: [ { name: a, targets: [ { upstream: openai } ], images: { max_input_pixels: 9, markdown: keep } } ]",
+            vec![],
         ),
-        (
-            "models: [ { name: a, targets: [ { upstream: openai } ], images: { heartbeat: { json: 9s } } } ]",
-            vec![format!("5:88: picgate.models[0].images.heartbeat.json: {NOT_YET}")],
-        ),
+        ("limits: { header_timeout: 9s }", vec![format!("5:29: picgate.limits.header_timeout: {NOT_YET}")]),
         (
             "store: { ttl: 72h, max_bytes: 1GiB, retention: 30d }\narchive: { endpoint: \"http://s3\", bucket: b, access_key_id: a, secret_access_key: b }",
             vec!["5:50: picgate.store.retention: cannot act beside an `archive`, which keeps every picture".into()],
