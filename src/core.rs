@@ -8,10 +8,12 @@ use crate::{
     access::Keys,
     config::Config,
     fetch::Fetcher,
+    images::Links,
     pixels::Pool,
     store::Store,
     telemetry::Metrics,
     upstream::{Transport, catalogue::Catalogue},
+    variants::Variants,
 };
 
 /// Everything a request works with. One per gateway, shared by all requests.
@@ -20,6 +22,7 @@ pub struct Core {
     settings: ArcSwap<Settings>,
     pub store: Store,
     pub pixels: Pool,
+    pub variants: Variants,
     pub transport: Transport,
     pub catalogue: Catalogue,
     pub metrics: Metrics,
@@ -31,13 +34,15 @@ pub struct Settings {
     pub config: Arc<Config>,
     pub keys: Keys,
     pub fetcher: Fetcher,
+    pub links: Links,
 }
 
 impl Core {
     pub fn new(settings: Settings, store: Store, pixels: Pool, metrics: Metrics) -> Self {
         let transport = Transport::default();
         let catalogue = Catalogue::new(transport.clone());
-        Self { settings: ArcSwap::from_pointee(settings), store, pixels, transport, catalogue, metrics }
+        let variants = Variants::new(store.clone(), pixels.clone());
+        Self { settings: ArcSwap::from_pointee(settings), store, pixels, variants, transport, catalogue, metrics }
     }
 
     /// Puts other settings in force. Requests that have begun end under the ones they began with.

@@ -16,5 +16,6 @@ pub mod rewrite;
 pub mod store;
 pub mod telemetry;
 pub mod upstream;
+pub mod variants;
 
 pub use error::{Code, Error, Result};

@@ -49,6 +49,7 @@ fn reload(gateway: &Gateway, started: &Config, file: &Path) -> Result<(), String
         ("metrics", config.metrics != started.metrics),
         ("data_dir", config.data_dir != started.data_dir),
         ("store", config.store != started.store),
+        ("limits.pixel_threads", config.limits.pixel_threads != started.limits.pixel_threads),
     ];
     for (key, _) in bound.iter().filter(|(_, changed)| *changed) {
         log::warn!("HUP: picgate.{key} has changed; that takes effect at the next start");

@@ -14,7 +14,7 @@ use crate::{
     config::PublicUrls,
     core::{Core, Settings},
     error::{Code, Error, Result},
-    images,
+    images::{self, Links},
     picture::{Format, PictureId},
     rewrite::request::{Reference, ReferenceForm},
     upstream::{Segment, Source},
@@ -46,6 +46,8 @@ struct Found {
 enum Named {
     /// A picture of ours, or a URL of ours that names none.
     Ours(Option<PictureId>),
+    /// A picture of ours by a URL that we did not hand out, although ours are signed.
+    Unsigned,
     Remote,
     Other,
 }
@@ -65,10 +67,9 @@ pub(super) async fn inline(
     }
     let mut wanted = Vec::new();
     for reference in references {
-        match (named(&settings.config.public, &reference.url), &reference.form) {
-            (Named::Ours(_), _) | (Named::Remote, ReferenceForm::DataUri | ReferenceForm::Part { .. }) => {
-                wanted.push(reference)
-            }
+        match (named(&settings.config.public, &settings.links, &reference.url), &reference.form) {
+            (Named::Ours(_) | Named::Unsigned, _)
+            | (Named::Remote, ReferenceForm::DataUri | ReferenceForm::Part { .. }) => wanted.push(reference),
             (Named::Other, _) if route.is_images() => {
                 return Err(Error::new(
                     Code::InvalidImageUrl,
@@ -119,8 +120,12 @@ async fn get<'a>(
     budget: &Budget,
 ) -> Result<(&'a str, Found)> {
     let url = reference.url.as_str();
-    let found = match named(&settings.config.public, url) {
+    let found = match named(&settings.config.public, &settings.links, url) {
         Named::Ours(id) => own(core, id).await,
+        Named::Unsigned => Err(Error::new(
+            Code::InvalidImageUrl,
+            "This gateway signs the URLs of its images, and this one is not signed.",
+        )),
         _ => fetched(core, settings, url, budget).await,
     };
     Ok((url, found.map_err(|error| error.param(reference.path.clone()))?))
@@ -175,10 +180,11 @@ fn put(reference: &Reference, found: &Found) -> Inlined {
     Inlined { span: reference.span.clone(), segments, parent: found.parent }
 }
 
-fn named(public: &PublicUrls, reference: &str) -> Named {
+fn named(public: &PublicUrls, links: &Links, reference: &str) -> Named {
     match Url::parse(reference) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") => match public.own_path(&url) {
-            Some(path) => Named::Ours(images::path::parse(path)),
+        Ok(url) if matches!(url.scheme(), "http" | "https") => match public.own_path(&url).map(images::path::parse) {
+            Some(Some(id)) if !links.may_stand_for(&id, url.query().unwrap_or_default()) => Named::Unsigned,
+            Some(id) => Named::Ours(id),
             None => Named::Remote,
         },
         _ => Named::Other,
@@ -201,6 +207,7 @@ impl PublicUrls {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
 
     #[test]
     fn ours_is_what_lies_under_our_public_bases() {
@@ -209,8 +216,10 @@ mod tests {
             aliases: vec![Url::parse("http://localhost:5643").unwrap()],
         };
         let id = "00112233445566778899aabbccddeeff00112233";
-        let told = |url: &str| match named(&public, &url.replace("ID", id)) {
+        let links = Links::new(public.base.clone(), &config::Serving::default(), []);
+        let told = |url: &str| match named(&public, &links, &url.replace("ID", id)) {
             Named::Ours(Some(_)) => "ours",
+            Named::Unsigned => "unsigned",
             Named::Ours(None) => "ours, unknown",
             Named::Remote => "remote",
             Named::Other => "other",

@@ -34,4 +34,6 @@ mod requests;
 mod scripted;
 mod sdk;
 mod serving;
+mod signed;
 mod streams;
+mod variants;

@@ -18,7 +18,7 @@ pub(super) fn picgate(node: &Node<'_>) -> Option<Config> {
     let admin = map.or("admin", Default::default(), serving::admin);
     let keys = map.or("keys", Vec::new(), serving::keys);
     let upstreams = routing::upstreams(&mut map);
-    let images = map.or("images", Default::default(), |node| pictures::images(node, &Default::default()));
+    let (images, serving) = map.or("images", Default::default(), pictures::images_and_serving);
     let models = routing::models(&mut map, &upstreams, &images);
     let fetch = map.or("fetch", Default::default(), pictures::fetch);
     let archive = map.maybe("archive", pictures::archive);
@@ -35,6 +35,7 @@ pub(super) fn picgate(node: &Node<'_>) -> Option<Config> {
         upstreams: upstreams.resolved?,
         models: models?,
         images,
+        serving,
         fetch,
         store,
         archive,

@@ -20,7 +20,7 @@ fn ask(method: Method, lines: &[(&str, &str)]) -> Answer {
         let value = value.replace("TAG", &tag);
         request.append(HeaderName::try_from(*name).unwrap(), HeaderValue::try_from(value).unwrap());
     }
-    answer(&method, &request, &picture())
+    answer(&method, &request, &Shown::picture(&picture()), SystemTime::now())
 }
 
 fn header<'a>(answer: &'a Answer, name: &str) -> &'a str {
