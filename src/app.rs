@@ -6,6 +6,7 @@ use prometheus::Registry;
 
 use crate::{
     access::{Keys, StoredKey, new_key},
+    archive::{self, Bucket},
     config::{self, Access, Config},
     core::{Core, Settings},
     fetch::Fetcher,
@@ -38,6 +39,8 @@ pub enum StartError {
     Store(#[from] StoreError),
     #[error("fetch: {0}")]
     Fetch(String),
+    #[error("archive: {0}")]
+    Archive(#[from] archive::SetupError),
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
     #[error("making a key: {0}")]
@@ -65,8 +68,9 @@ impl App {
             store.state().write_json(KEYS, &stored)?;
             first_key = Some(key);
         }
+        let bucket = config.archive.as_ref().map(Bucket::new).transpose()?;
         let settings = settings(config, &stored, &store)?;
-        let gateway = Gateway::new(Arc::new(Core::new(settings, store, pixels, metrics)));
+        let gateway = Gateway::new(Arc::new(Core::new(settings, store, bucket, pixels, metrics)));
         Ok(Self { gateway, first_key })
     }
 }

@@ -6,12 +6,14 @@ use arc_swap::ArcSwap;
 
 use crate::{
     access::Keys,
+    archive::Bucket,
     config::Config,
     fetch::Fetcher,
     images::Links,
     pixels::Pool,
     store::Store,
     telemetry::Metrics,
+    tier::Tier,
     upstream::{Transport, catalogue::Catalogue},
     variants::Variants,
 };
@@ -21,6 +23,8 @@ use crate::{
 pub struct Core {
     settings: ArcSwap<Settings>,
     pub store: Store,
+    /// The same pictures, and those that are only in the archive.
+    pub tier: Tier,
     pub pixels: Pool,
     pub variants: Variants,
     pub transport: Transport,
@@ -38,11 +42,14 @@ pub struct Settings {
 }
 
 impl Core {
-    pub fn new(settings: Settings, store: Store, pixels: Pool, metrics: Metrics) -> Self {
+    /// `bucket`: where the store's pictures are archived.
+    pub fn new(settings: Settings, store: Store, bucket: Option<Bucket>, pixels: Pool, metrics: Metrics) -> Self {
         let transport = Transport::default();
         let catalogue = Catalogue::new(transport.clone());
+        let tier = Tier::new(store.clone(), bucket, metrics.clone());
         let variants = Variants::new(store.clone(), pixels.clone());
-        Self { settings: ArcSwap::from_pointee(settings), store, pixels, variants, transport, catalogue, metrics }
+        let settings = ArcSwap::from_pointee(settings);
+        Self { settings, store, tier, pixels, variants, transport, catalogue, metrics }
     }
 
     /// Puts other settings in force. Requests that have begun end under the ones they began with.

@@ -13,7 +13,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// What went wrong with a request, in words its sender can act on.
 ///
 /// The message never holds a secret, an upstream's address or a path of this machine.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{code:?}: {message}")]
 pub struct Error {
     code: Code,

@@ -1,6 +1,8 @@
 //! picgate: a gateway for OpenAI-compatible image APIs.
 pub mod access;
 pub mod app;
+pub mod archive;
+pub mod background;
 pub mod cli;
 pub mod config;
 pub mod core;
@@ -15,6 +17,8 @@ pub mod pixels;
 pub mod rewrite;
 pub mod store;
 pub mod telemetry;
+pub mod tier;
+mod trust;
 pub mod upstream;
 pub mod variants;
 

@@ -16,15 +16,16 @@ use crate::{
     error::{Code, Error, Result},
     images::Variant,
     picture::PictureId,
-    pixels::{PixelError, Pool, Source},
+    pixels::{self, PixelError, Pool, Source},
     store::{Body, Facts, Picture, Store},
+    tier::{Found, Tier},
 };
 
 /// When to come back after the threads for pixels were busy.
 const COME_BACK: Duration = Duration::from_secs(1);
 
 type Key = (PictureId, String);
-type Flight = OnceCell<Result<Bytes, Arc<PixelError>>>;
+type Flight = OnceCell<Result<Bytes>>;
 
 /// Makes variants.
 #[derive(Debug)]
@@ -46,43 +47,60 @@ impl Variants {
         Self { store, pixels, flights: Mutex::default() }
     }
 
-    /// The variant of this picture. Up to `max_disk` bytes of variants are kept.
+    /// The variant of this picture, which is fetched from the archive if need be. Up to `max_disk` bytes of variants are
+    /// kept.
     ///
     /// # Errors
     /// `image_not_decodable` for a picture that cannot be decoded here, `unavailable` when the pixel threads have too
-    /// much to do or this picture takes them too long.
-    pub async fn get(&self, original: &Picture, variant: &Variant, max_disk: u64) -> Result<Picture> {
-        let name = variant.name();
-        match self.store.variant(&original.facts, &name).await {
+    /// much to do, this picture takes them too long, or the archive cannot be reached.
+    pub async fn get(&self, tier: &Tier, original: Found, variant: &Variant, max_disk: u64) -> Result<Picture> {
+        let (facts, name) = (original.facts(), variant.name());
+        match self.store.variant(&facts, &name).await {
             Ok(Some(found)) => return Ok(found),
             Ok(None) => {}
             Err(error) => log::warn!("a kept variant cannot be read and is made anew: {error}"),
         }
-        let passenger = self.board((original.facts.id, name.clone()));
-        let made = passenger.flight.get_or_init(|| self.make(original, variant, &name, max_disk)).await;
-        match made {
-            Ok(bytes) => {
-                let format = variant.encode.format();
-                let facts = Facts { format, len: bytes.len() as u64, ..original.facts };
-                Ok(Picture { facts, body: Body::Memory(bytes.clone()), from_cache: false })
+        let passenger = self.board((facts.id, name.clone()));
+        let made = passenger.flight.get_or_init(|| async {
+            let source = self.source(tier, original).await?;
+            let made = self.pixels.resize(source, variant.fit, variant.encode).await.map_err(|error| told(&error))?;
+            let bytes = Bytes::from(made.out);
+            if let Err(error) = self.store.keep_variant(facts.id, &name, bytes.clone(), max_disk).await {
+                log::debug!("a variant is answered but not kept: {error}");
             }
-            Err(error) => Err(told(error)),
-        }
+            Ok(bytes)
+        });
+        let bytes = made.await.clone()?;
+        let facts = Facts { format: variant.encode.format(), len: bytes.len() as u64, ..facts };
+        Ok(Picture { facts, body: Body::Memory(bytes), from_cache: false })
     }
 
-    async fn make(
-        &self,
-        original: &Picture,
-        variant: &Variant,
-        name: &str,
-        max_disk: u64,
-    ) -> Result<Bytes, Arc<PixelError>> {
-        let made = self.pixels.resize(Source::from(original), variant.fit, variant.encode).await?;
-        let bytes = Bytes::from(made.out);
-        if let Err(error) = self.store.keep_variant(original.facts.id, name, bytes.clone(), max_disk).await {
-            log::debug!("a variant is answered but not kept: {error}");
+    /// All bytes of a picture.
+    async fn source(&self, tier: &Tier, original: Found) -> Result<Source> {
+        let missing = || Error::new(Code::NotFound, "There is no picture of this name here.");
+        let (id, picture) = (original.facts().id, tier.fetch(original).await?.ok_or_else(missing)?);
+        if picture.facts.len > pixels::MAX_BYTES {
+            return Err(told(&PixelError::TooLarge));
         }
-        Ok(bytes)
+        match &picture.body {
+            Body::Memory(bytes) => return Ok(Source::Bytes(bytes.clone())),
+            Body::File(file) => return Ok(Source::File { file: Arc::clone(file), len: picture.facts.len }),
+            Body::Growing(_) => {}
+        }
+        // Once it has come it is here like any other, unless the disk is full.
+        if picture.arrived().await
+            && let Some(Picture { body: Body::File(file), facts, .. }) = self.store.get(&id).await?
+        {
+            return Ok(Source::File { file, len: facts.len });
+        }
+        let mut bytes = Vec::new();
+        while (bytes.len() as u64) < picture.facts.len {
+            match picture.read(bytes.len() as u64..picture.facts.len).await? {
+                piece if piece.is_empty() => return Err(told(&PixelError::Broken)),
+                piece => bytes.extend_from_slice(&piece),
+            }
+        }
+        Ok(Source::Bytes(bytes.into()))
     }
 
     fn board(&self, key: Key) -> Passenger<'_> {
@@ -98,15 +116,6 @@ impl Drop for Passenger<'_> {
         // Two: this one, and the list's. Nobody boards while the list is locked.
         if Arc::strong_count(&self.flight) <= 2 {
             flights.remove(&self.key);
-        }
-    }
-}
-
-impl From<&Picture> for Source {
-    fn from(picture: &Picture) -> Self {
-        match &picture.body {
-            Body::Memory(bytes) => Source::Bytes(bytes.clone()),
-            Body::File(file) => Source::File { file: Arc::clone(file), len: picture.facts.len },
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The commands.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to its user")]
 
+mod archive;
 mod check;
 mod demo;
 mod pid_file;
@@ -41,6 +42,9 @@ enum Command {
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// The archive: an S3-compatible bucket.
+    #[command(subcommand)]
+    Archive(archive::Archive),
     /// Try it out: the gateway and a demo upstream that draws pictures, with nothing to configure.
     Demo(demo::Options),
     /// Run only the demo upstream: an OpenAI-shaped API that draws pictures from prompts.
@@ -61,6 +65,7 @@ impl Cli {
         let result = match self.command {
             Command::Run { config, upgrade } => run::run(&config, upgrade),
             Command::Check { config } => check::check(&config),
+            Command::Archive(archive) => archive.run(),
             Command::Demo(options) => demo::demo(&options),
             Command::DemoUpstream { port, no_inspect } => demo::upstream(port, no_inspect),
         };

@@ -2,7 +2,6 @@
 
 /// Their paths below `picgate`. A feature that arrives deletes its lines, here and in `docs/configuration.md`.
 pub(super) const NOT_ACTING: &[&str] = &[
-    "archive",
     "images.heartbeat.json",
     "images.history.bytes",
     "images.history.images",
@@ -29,10 +28,10 @@ mod tests {
 
     #[test]
     fn knows_settings_by_their_path() {
-        assert!(is_not_acting("picgate.archive"));
+        assert!(is_not_acting("picgate.store.ttl"));
         assert!(is_not_acting("picgate.models[3].images.history.bytes"));
-        assert!(!is_not_acting("picgate.archive.bucket"));
-        assert!(!is_not_acting("archive"));
+        assert!(!is_not_acting("picgate.archive"));
+        assert!(!is_not_acting("store.ttl"));
         assert!(!is_not_acting("picgate.images.chat"));
     }
 }

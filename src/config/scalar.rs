@@ -159,6 +159,11 @@ impl Node<'_> {
         self.read("a URL", value::base_url)
     }
 
+    /// What stands before every name in a bucket.
+    pub(super) fn prefix(&self) -> Option<String> {
+        self.read("text", value::prefix)
+    }
+
     /// One of these words.
     pub(super) fn choice<T: Copy>(&self, words: &[(&'static str, T)]) -> Option<T> {
         self.read("text", |text| match words.iter().find(|(word, _)| *word == text) {

@@ -288,6 +288,18 @@ pub struct Archive {
     pub secret_access_key: Secret,
     /// Put before every key, literally.
     pub prefix: String,
+    pub redirect: Redirect,
+}
+
+/// How a client gets a picture that is only in the archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Redirect {
+    /// From us: it passes through, and is on the disk again.
+    Off,
+    /// It is sent to the bucket with a URL that is good for an hour.
+    Presigned,
+    /// It is sent to this base URL, under which the bucket can be read by everyone.
+    Public(Url),
 }
 
 impl Archive {

@@ -96,6 +96,26 @@ pub(super) fn base_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
+/// What is put before every name in a bucket, as it is written. Refused is what some service, or a URL on the way to it,
+/// would take for something else.
+pub(super) fn prefix(text: &str) -> Result<String, String> {
+    /// Keys have 1024 bytes at most, and a name of ours has 45.
+    const LONGEST: usize = 900;
+    if text.len() > LONGEST {
+        return Err(format!("is longer than {LONGEST} bytes"));
+    }
+    if text.starts_with('/') || text.contains("//") {
+        return Err("holds an empty folder name: write a/b/ without a slash at the start or two in a row".into());
+    }
+    if text.split('/').any(|name| name == "." || name == "..") {
+        return Err("holds a folder named \".\" or \"..\"".into());
+    }
+    if text.trim() != text || text.contains(|c: char| c.is_control() || c == '\\') {
+        return Err("holds a space at an end, a control character or a backslash".into());
+    }
+    Ok(text.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,6 +202,16 @@ mod tests {
             ("https://example.org/#top", "holds a fragment"),
         ] {
             assert!(base_url(text).unwrap_err().starts_with(hint), "{text}: {:?}", base_url(text));
+        }
+    }
+
+    #[test]
+    fn prefixes() {
+        for good in ["", "a", "a/", "a/b/", "openwebui/", "with space/x", "ü%41?#&/", ".a/..b/c.", &"a".repeat(900)] {
+            assert_eq!(prefix(good), Ok(good.to_owned()), "{good}");
+        }
+        for bad in ["/", "/a", "a//b", "a//", "./", "a/../", "..", " a", "a ", "a\n/", "a\\b", &"a".repeat(901)] {
+            assert!(prefix(bad).is_err(), "{bad}");
         }
     }
 }

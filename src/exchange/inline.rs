@@ -135,7 +135,8 @@ async fn get<'a>(
 async fn own(core: &Core, id: Option<PictureId>) -> Result<Found> {
     let expired = || Error::new(Code::ImageExpired, "This gateway does not have the image of this URL (any more).");
     let id = id.ok_or_else(expired)?;
-    let picture = core.store.get(&id).await?.ok_or_else(expired)?;
+    // Whole, so that no upstream is left with half a request.
+    let picture = core.tier.open_whole(&id).await?.ok_or_else(expired)?;
     core.metrics.inlined.with_label_values(&["store"]).inc();
     Ok(Found { format: picture.facts.format, source: Source::Picture(picture), parent: Some(id) })
 }

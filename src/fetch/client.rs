@@ -17,6 +17,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::{sync::Semaphore, task};
 
 use super::guard::{Guard, Port};
+use crate::trust;
 
 /// Most lookups under way at a time. The system's resolver blocks a thread for as long as a name server is silent, and
 /// those threads are the ones that write pictures to disk.
@@ -49,12 +50,7 @@ impl Clients {
     /// `timeout` is the longest a connect may take; a host's addresses share it evenly, so one dead address of two does
     /// not eat it all.
     pub(super) fn new(guard: &Arc<Guard>, timeout: Duration, roots: RootCertStore) -> Result<Self, SetupError> {
-        let mut tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| SetupError(error.into()))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let tls = trust::http1(roots).map_err(|error| SetupError(error.into()))?;
         let lookups = Arc::new(Semaphore::new(LOOKUPS));
         let client = |port| {
             let resolver = CheckedResolver { guard: Arc::clone(guard), port, lookups: Arc::clone(&lookups) };

@@ -13,9 +13,8 @@ use super::{
     client::{Clients, causes},
     fetched::Body,
     guard::{Blocked, Guard},
-    trust,
 };
-use crate::config;
+use crate::{config, trust};
 
 /// Most redirects followed for one picture.
 const REDIRECTS: usize = 3;

@@ -36,7 +36,6 @@ mod fetcher;
 mod guard;
 #[cfg(test)]
 mod tests;
-mod trust;
 
 pub use client::SetupError;
 pub use error::FetchError;

@@ -1,25 +1,38 @@
 //! `/images/*`.
 
-use std::time::SystemTime;
+use std::{ops::Range, time::SystemTime};
 
-use http::{HeaderValue, Method, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use pingora_core::Result as PingoraResult;
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
 use super::{Ctx, Gateway, respond};
 use crate::{
+    config::{Access, Redirect},
+    core::Settings,
     error::{Code, Error, Result},
-    images::{self, Asked, Grant, Shown, Variant, path},
-    store::Picture,
+    images::{self, Answer, Asked, Grant, Shown, Variant, path},
+    store::{Body, Picture},
+    tier::{self, Found},
 };
 
-/// What a request for a picture has come to.
-struct Found {
-    picture: Picture,
+/// What a request for a picture may have.
+struct Wanted {
+    found: Found,
     variant: Option<Variant>,
     grant: Grant,
     negotiated: bool,
+}
+
+/// How it is answered.
+enum Reply {
+    /// With a header only.
+    Head(Answer),
+    /// With a part of a picture.
+    Body { answer: Answer, range: Range<u64>, picture: Picture, from: &'static str },
+    /// By the bucket.
+    Elsewhere(String),
 }
 
 impl Gateway {
@@ -28,79 +41,123 @@ impl Gateway {
         if let Some(answer) = images::without_picture(&method) {
             return respond::head(session, ctx, answer.status, answer.headers, None, true).await;
         }
-        match self.find(session.req_header()).await {
-            Ok(found) => self.send_picture(session, ctx, &method, &found).await,
+        match self.reply(session.req_header()).await {
+            Ok(Reply::Head(answer)) => respond::head(session, ctx, answer.status, answer.headers, None, true).await,
+            Ok(Reply::Elsewhere(place)) => redirect(session, ctx, &place).await,
+            Ok(Reply::Body { answer, range, picture, from }) => {
+                self.core.metrics.pictures_served.with_label_values(&[from]).inc();
+                self.core.metrics.picture_bytes_served.inc_by(range.end - range.start);
+                let len = Some(range.end - range.start);
+                respond::head(session, ctx, answer.status, answer.headers, len, false).await?;
+                send(session, ctx, &picture, range).await
+            }
             Err(error) => refuse(session, ctx, &error).await,
         }
     }
 
-    /// The picture, or variant, that a request may have.
-    async fn find(&self, request: &RequestHeader) -> Result<Found> {
-        let missing = || Error::new(Code::NotFound, "There is no picture of this name here.");
+    async fn reply(&self, request: &RequestHeader) -> Result<Reply> {
+        let settings = self.core.settings();
+        let Wanted { found, variant, grant, negotiated } = self.wanted(request, &settings).await?;
+        let now = SystemTime::now();
+        let answer = |facts, variant: Option<&Variant>| {
+            let name = variant.map(Variant::name);
+            let shown = Shown { facts, variant: name.as_deref(), grant, negotiated };
+            images::answer(&request.method, &request.headers, &shown, now)
+        };
+        if let Some(variant) = variant {
+            let max_disk = settings.config.serving.variants.max_disk;
+            let picture = self.core.variants.get(&self.core.tier, found, &variant, max_disk).await?;
+            let answer = answer(&picture.facts, Some(&variant));
+            return Ok(match body(&answer) {
+                Some(range) => Reply::Body { answer, range, picture, from: "variant" },
+                None => Reply::Head(answer),
+            });
+        }
+        if let Some(place) = self.elsewhere(&found, &settings).await {
+            return Ok(Reply::Elsewhere(place));
+        }
+        let answer = answer(&found.facts(), None);
+        let Some(range) = body(&answer) else { return Ok(Reply::Head(answer)) };
+        let picture = self.core.tier.fetch(found).await?.ok_or_else(missing)?;
+        let from = match &picture.body {
+            Body::Growing(_) => "archive",
+            _ if picture.from_cache => "memory",
+            _ => "disk",
+        };
+        Ok(Reply::Body { answer, range, picture, from })
+    }
+
+    /// The picture, or variant, that a request may have. Its bytes may still be in the archive.
+    async fn wanted(&self, request: &RequestHeader, settings: &Settings) -> Result<Wanted> {
         let id = path::parse(request.uri.path()).ok_or_else(missing)?;
         let query = request.uri.query().unwrap_or_default();
         let asked = Asked::parse(query)?;
-        let settings = self.core.settings();
         let serving = &settings.config.serving;
         // First of all: who may not read a picture does not learn whether there is one.
         let grant = settings.links.check(&id, query, asked.as_ref(), &serving.variants, SystemTime::now())?;
-        let picture = self.core.store.get(&id).await?.ok_or_else(missing)?;
+        let found = self.core.tier.find(&id).await?.ok_or_else(missing)?;
         let Some(asked) = asked else {
-            return Ok(Found { picture, variant: None, grant, negotiated: false });
+            return Ok(Wanted { found, variant: None, grant, negotiated: false });
         };
         let negotiated = serving.negotiate && asked.format.is_none();
         let accept = request.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
         let takes_webp = negotiated && accept.is_some_and(images::takes_webp);
-        let variant = asked.of(picture.facts.format, &serving.variants, takes_webp);
-        let picture = match &variant {
-            Some(variant) => self.core.variants.get(&picture, variant, serving.variants.max_disk).await?,
-            None => picture,
-        };
-        Ok(Found { picture, variant, grant, negotiated })
+        let variant = asked.of(found.facts().format, &serving.variants, takes_webp);
+        Ok(Wanted { found, variant, grant, negotiated })
     }
 
-    async fn send_picture(
-        &self,
-        session: &mut Session,
-        ctx: &mut Ctx,
-        method: &Method,
-        found: &Found,
-    ) -> PingoraResult<()> {
-        let Found { picture, variant, grant, negotiated } = found;
-        let name = variant.as_ref().map(Variant::name);
-        let shown = Shown { facts: &picture.facts, variant: name.as_deref(), grant: *grant, negotiated: *negotiated };
-        let answer = images::answer(method, &session.req_header().headers, &shown, SystemTime::now());
-        let Some(range) = answer.range.filter(|range| !range.is_empty()) else {
-            return respond::head(session, ctx, answer.status, answer.headers, None, true).await;
-        };
-        let from = match variant {
-            Some(_) => "variant",
-            None if picture.from_cache => "memory",
-            None => "disk",
-        };
-        self.core.metrics.pictures_served.with_label_values(&[from]).inc();
-        self.core.metrics.picture_bytes_served.inc_by(range.end - range.start);
+    /// Where to send a client whose picture is only in the archive, if it is not to come through here.
+    async fn elsewhere(&self, found: &Found, settings: &Settings) -> Option<String> {
+        let Found::Archived(record) = found else { return None };
+        let redirect = &settings.config.archive.as_ref()?.redirect;
+        // A URL that never ends would outlive the signature that led to it.
+        if matches!((settings.config.serving.access, redirect), (Access::Signed, Redirect::Public(_))) {
+            return None;
+        }
+        self.core.tier.elsewhere(record, redirect).await
+    }
+}
 
-        respond::head(session, ctx, answer.status, answer.headers, Some(range.end - range.start), false).await?;
-        let mut at = range.start;
-        while at < range.end {
-            // A piece at a time, from memory too: a reader has to take each within `limits.send_timeout`.
-            let end = range.end.min(at + Picture::PIECE as u64);
-            match picture.read(at..end).await {
-                Ok(piece) if !piece.is_empty() => {
-                    at += piece.len() as u64;
-                    session.as_downstream_mut().write_response_body(piece, at >= range.end).await?;
-                }
-                // The promised length cannot be kept: the answer must not look complete.
-                result => {
-                    log::error!("{}: a picture cannot be read: {:?}", ctx.request_id, result.err());
-                    session.as_downstream_mut().shutdown().await;
-                    return Ok(());
-                }
+/// The part of the picture that goes out, if one does.
+fn body(answer: &Answer) -> Option<Range<u64>> {
+    answer.range.clone().filter(|range| !range.is_empty())
+}
+
+async fn send(session: &mut Session, ctx: &Ctx, picture: &Picture, range: Range<u64>) -> PingoraResult<()> {
+    let mut at = range.start;
+    while at < range.end {
+        // A piece at a time, from memory too: a reader has to take each within `limits.send_timeout`.
+        let end = range.end.min(at + Picture::PIECE as u64);
+        match picture.read(at..end).await {
+            Ok(piece) if !piece.is_empty() => {
+                at += piece.len() as u64;
+                session.as_downstream_mut().write_response_body(piece, at >= range.end).await?;
+            }
+            // The promised length cannot be kept: the answer must not look complete.
+            result => {
+                log::error!("{}: a picture cannot be read: {:?}", ctx.request_id, result.err());
+                session.as_downstream_mut().shutdown().await;
+                return Ok(());
             }
         }
-        Ok(())
     }
+    Ok(())
+}
+
+async fn redirect(session: &mut Session, ctx: &mut Ctx, place: &str) -> PingoraResult<()> {
+    let Ok(location) = HeaderValue::try_from(place) else { return refuse(session, ctx, &missing()).await };
+    let kept = format!("private, max-age={}", tier::REDIRECT_KEPT.as_secs());
+    let mut headers = HeaderMap::from_iter([
+        (header::LOCATION, location),
+        (header::CONTENT_LENGTH, HeaderValue::from_static("0")),
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*")),
+    ]);
+    headers.extend(HeaderValue::try_from(kept).ok().map(|kept| (header::CACHE_CONTROL, kept)));
+    respond::head(session, ctx, StatusCode::FOUND, headers, None, true).await
+}
+
+fn missing() -> Error {
+    Error::new(Code::NotFound, "There is no picture of this name here.")
 }
 
 /// An error that pages of any origin can read, and no cache keeps.

@@ -24,7 +24,7 @@ use pingora_proxy::ProxyServiceBuilder;
 use prometheus::{Encoder, Registry, TextEncoder};
 
 use super::Gateway;
-use crate::config::Listen;
+use crate::{background::archiver::Archiver, config::Listen};
 
 /// A service to add to a Pingora server.
 pub type BoxedService = Box<dyn ServiceWithDependents>;
@@ -33,6 +33,8 @@ pub type BoxedService = Box<dyn ServiceWithDependents>;
 const H2_STREAM_WINDOW: u32 = 1024 * 1024;
 const H2_CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 const H2_IDLE: Duration = Duration::from_secs(120);
+/// How soon the archiver looks again for what waits.
+const ARCHIVE_PAUSE: Duration = Duration::from_secs(1);
 /// How often the upstreams' model lists are asked for, so that no client waits for it.
 const CATALOGUE: Duration = Duration::from_secs(60);
 
@@ -87,7 +89,16 @@ pub fn metrics(registry: Registry, address: SocketAddr) -> BoxedService {
 
 /// The gateway's work that no request waits for.
 pub fn background(gateway: Gateway) -> Vec<BoxedService> {
-    let catalogue = task("model catalogue", move |mut shutdown| {
+    let mut services = vec![catalogue(gateway.clone())];
+    if let Some(bucket) = gateway.core().tier.bucket() {
+        let core = gateway.core();
+        services.push(archiver(Archiver::new(core.store.clone(), bucket.clone(), core.metrics.clone())));
+    }
+    services
+}
+
+fn catalogue(gateway: Gateway) -> BoxedService {
+    task("model catalogue", move |mut shutdown| {
         let gateway = gateway.clone();
         async move {
             let mut turns = tokio::time::interval(CATALOGUE);
@@ -100,8 +111,27 @@ pub fn background(gateway: Gateway) -> Vec<BoxedService> {
                 core.catalogue.list(&core.settings().config).await;
             }
         }
-    });
-    vec![catalogue]
+    })
+}
+
+fn archiver(archiver: Archiver) -> BoxedService {
+    let archiver = Arc::new(archiver);
+    task("archiver", move |mut shutdown| {
+        let archiver = Arc::clone(&archiver);
+        async move {
+            // What is under way when the process is to end is put again by the next one.
+            let rounds = async {
+                loop {
+                    archiver.round().await;
+                    tokio::time::sleep(ARCHIVE_PAUSE).await;
+                }
+            };
+            tokio::select! {
+                () = shutdown.requested() => {}
+                () = rounds => {}
+            }
+        }
+    })
 }
 
 /// Work that goes on until the process ends.

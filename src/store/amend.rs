@@ -1,22 +1,13 @@
 //! Changing what a record says.
 
-use std::time::SystemTime;
-
-use super::{
-    Record, Store, StoreError,
-    error::blocking,
-    record::{Archived, unix_ms},
-};
+use super::{Record, Store, StoreError, error::blocking};
 use crate::picture::PictureId;
 
 impl Store {
     /// Marks a picture as seen in the archive. `None`: it has no record (any more), or there is no archive.
     pub async fn mark_archived(&self, id: PictureId) -> Result<Option<Record>, StoreError> {
         let Some(place) = self.inner.files.archive.clone() else { return Ok(None) };
-        self.amend(id, move |record| {
-            record.archived = Some(Archived { place, at_ms: unix_ms(SystemTime::now()) });
-        })
-        .await
+        self.amend(id, move |record| *record = record.clone().marked(Some(&place))).await
     }
 
     /// Takes the mark back: the archive turned out not to have it. It waits for the archive again.
@@ -27,6 +18,25 @@ impl Store {
     /// Keeps a picture from being evicted or deleted by age or size, or no longer does. `None`: there is no such picture.
     pub async fn pin(&self, id: PictureId, pinned: bool) -> Result<Option<Record>, StoreError> {
         self.amend(id, move |record| record.pinned = pinned).await
+    }
+
+    /// Takes in the record of a picture that the archive has and this machine may not know. `false`: it is known, or was
+    /// deleted.
+    pub async fn adopt_archived(&self, record: Record) -> Result<bool, StoreError> {
+        let Some(place) = self.inner.files.archive.clone() else { return Ok(false) };
+        let record = record.marked(Some(&place));
+        let inner = self.inner.clone();
+        blocking(move || {
+            let files = &inner.files;
+            let _gate = files.alone(&record.id);
+            if files.is_buried(&record.id) || files.record(&record.id)?.is_some() {
+                return Ok(false);
+            }
+            files.replace_record(&record)?;
+            inner.index.put(files.entry(&record));
+            Ok(true)
+        })
+        .await
     }
 
     async fn amend(

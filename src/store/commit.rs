@@ -139,7 +139,8 @@ impl Staged {
         Ok(Stored { facts, deduplicated: has_blob })
     }
 
-    /// Puts the bytes of a picture back whose record says that the archive has it. Not synced: the archive has it.
+    /// Puts the bytes of a picture back that came from the archive, and marks its record so. That it is here again may be
+    /// forgotten in a power cut: the archive has it.
     pub async fn restore(self, record: Record) -> Result<Facts, StoreError> {
         blocking(move || {
             let Self { store, id, format, len, content } = self;
@@ -148,19 +149,22 @@ impl Staged {
             if files.is_buried(&id) || (record.id, record.format, record.bytes) != (id, format, len) {
                 return Err(StoreError::Gone);
             }
+            let there = files.record(&id)?;
+            let marked = there.clone().unwrap_or(record).marked(files.archive.as_deref());
+            if there.as_ref() != Some(&marked) {
+                files.replace_record(&marked)?;
+            }
+            let record = marked;
             if !files.has_blob(&id, format, len) {
                 store.space.check()?;
                 let mut blob = content.into_file(&store)?;
+                if files.lasting() {
+                    // Or a power cut could leave a file of the right length with something else in it.
+                    blob.file().sync_data().doing("syncing a picture")?;
+                }
                 files.make_shard(&id)?;
                 blob.persist(&files.layout.blob(&id, format)).doing("keeping a picture")?;
             }
-            let record = match files.record(&id)? {
-                Some(there) => there,
-                None => {
-                    files.replace_record(&record)?;
-                    record
-                }
-            };
             store.index.put(files.entry(&record));
             store.lookup.remember(record.facts());
             Ok(record.facts())

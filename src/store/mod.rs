@@ -44,6 +44,7 @@ mod commit;
 mod error;
 mod file;
 mod files;
+mod growing;
 mod index;
 mod layout;
 mod looks;
@@ -61,12 +62,13 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{fs::File, io, path::Path, sync::Arc, time::Duration};
 
 use error::{Doing, blocking};
 
 pub use commit::{Staged, Stored};
 pub use error::StoreError;
+pub use growing::{Failure, Filling, Growing};
 pub use index::{Archiving, Counts, Cursor, Entry, Findings, IndexState, InvalidCursor, Page};
 pub use picture::{Body, Facts, Picture};
 pub use record::{Archived, Generation, NewRecord, Record};
@@ -157,6 +159,19 @@ impl Store {
     pub async fn record(&self, id: &PictureId) -> Result<Option<Record>, StoreError> {
         let (inner, id) = (Arc::clone(&self.inner), *id);
         blocking(move || Ok(inner.files.record(&id)?.filter(|_| !inner.files.is_buried(&id)))).await
+    }
+
+    /// The bytes of the picture with this record, for work in the background: nobody looked at it. `None`: they are not
+    /// on this disk.
+    pub async fn blob(&self, record: &Record) -> Result<Option<Arc<File>>, StoreError> {
+        let (path, len) = (self.inner.files.layout.blob(&record.id, record.format), record.bytes);
+        blocking(move || match File::open(path) {
+            Ok(file) if file.metadata().is_ok_and(|blob| blob.len() == len) => Ok(Some(Arc::new(file))),
+            Ok(_) => Ok(None),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e).doing("opening a picture"),
+        })
+        .await
     }
 
     /// Names the archive that pictures go to.

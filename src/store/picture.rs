@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    StoreError,
+    Growing, StoreError,
     error::{Doing, blocking},
     file,
 };
@@ -42,6 +42,8 @@ pub enum Body {
     /// All of them.
     Memory(Bytes),
     File(Arc<File>),
+    /// On their way from the archive.
+    Growing(Growing),
 }
 
 impl Facts {
@@ -52,11 +54,24 @@ impl Facts {
 }
 
 impl Picture {
+    /// One that is on its way.
+    pub fn growing(facts: Facts, growing: Growing) -> Self {
+        Self { facts, body: Body::Growing(growing), from_cache: false }
+    }
+
+    /// Waits until all of it has come. `false`: it never will.
+    pub async fn arrived(&self) -> bool {
+        match &self.body {
+            Body::Growing(growing) => growing.arrived().await,
+            Body::Memory(_) | Body::File(_) => true,
+        }
+    }
+
     /// Longest piece read from a file at once.
     pub const PIECE: usize = 256 * 1024;
 
-    /// The start of this range: from memory all of it, from a file at most [`Self::PIECE`]. Empty when the range lies
-    /// behind the end.
+    /// The start of this range: from memory all of it, else at most [`Self::PIECE`]. Empty when the range lies behind the
+    /// end. Of a picture that is on its way it waits for the first byte of the range.
     pub async fn read(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
         let left = range.end.min(self.facts.len).saturating_sub(range.start);
         match &self.body {
@@ -65,7 +80,8 @@ impl Picture {
                 let left = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len() - start));
                 Ok(bytes.slice(start..start + left))
             }
-            Body::File(_) if left == 0 => Ok(Bytes::new()),
+            Body::File(_) | Body::Growing(_) if left == 0 => Ok(Bytes::new()),
+            Body::Growing(growing) => growing.read(range, Self::PIECE).await,
             Body::File(file) => {
                 let file = Arc::clone(file);
                 let want = usize::try_from(left).map_or(Self::PIECE, |left| left.min(Self::PIECE));

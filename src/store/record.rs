@@ -129,6 +129,14 @@ impl Record {
         }
     }
 
+    /// The same, marked as seen now in this archive, unless it was before.
+    pub(super) fn marked(mut self, archive: Option<&str>) -> Self {
+        if let Some(place) = archive.filter(|place| !self.is_archived_at(place)) {
+            self.archived = Some(Archived { place: place.to_owned(), at_ms: unix_ms(SystemTime::now()) });
+        }
+        self
+    }
+
     /// As it lies on disk and in the archive.
     pub fn to_json(&self) -> Result<Vec<u8>, StoreError> {
         serde_json::to_vec(self).map_err(|source| StoreError::Json { doing: "writing a record", source })

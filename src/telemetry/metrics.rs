@@ -36,6 +36,16 @@ pub struct Metrics {
     pub pixel_seconds: Histogram,
     /// From the last byte of a picture to its being safe.
     pub commit_seconds: Histogram,
+    /// Pictures the archive has now.
+    pub archived: IntCounter,
+    pub archived_bytes: IntCounter,
+    /// Attempts to archive or to delete in the archive that failed, by why.
+    pub archive_failures: IntCounterVec,
+    /// Deleted pictures whose copies in the archive are gone.
+    pub archive_deletions: IntCounter,
+    /// Pictures taken back from the archive, by result.
+    pub fills: IntCounterVec,
+    pub fill_bytes: IntCounter,
 }
 
 impl Metrics {
@@ -83,6 +93,12 @@ impl Metrics {
             pixel_jobs: counters("picgate_pixel_jobs_total", "Pictures decoded, or refused to be.", &["result"])?,
             pixel_seconds,
             commit_seconds,
+            archived: counter("picgate_archived_total", "Pictures brought to the archive.")?,
+            archived_bytes: counter("picgate_archived_bytes_total", "Bytes of pictures brought to the archive.")?,
+            archive_failures: counters("picgate_archive_failures_total", "Failed attempts at the archive.", &["why"])?,
+            archive_deletions: counter("picgate_archive_deletions_total", "Pictures deleted in the archive.")?,
+            fills: counters("picgate_archive_fills_total", "Pictures taken back from the archive.", &["result"])?,
+            fill_bytes: counter("picgate_archive_fill_bytes_total", "Bytes taken back from the archive.")?,
         })
     }
 

@@ -11,6 +11,8 @@
 mod harness;
 
 mod answers;
+mod archive;
+mod archiving;
 mod binary;
 mod bodies;
 mod corpus;

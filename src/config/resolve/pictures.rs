@@ -3,8 +3,8 @@
 use std::num::NonZeroUsize;
 
 use super::super::{
-    Access, AnswerPolicy, Archive, Durability, Fetch, Heartbeat, History, Images, Limits, OnDisconnect, ResponseForm,
-    Secret, Serving, Store, Variants,
+    Access, AnswerPolicy, Archive, Durability, Fetch, Heartbeat, History, Images, Limits, OnDisconnect, Redirect,
+    ResponseForm, Secret, Serving, Store, Variants,
     not_acting::is_not_acting,
     reader::{Map, Node},
 };
@@ -151,7 +151,8 @@ pub(super) fn archive(node: &Node<'_>) -> Option<Archive> {
     let region = map.or("region", "auto".to_owned(), Node::name);
     let access_key_id = map.need("access_key_id", Node::secret);
     let secret_access_key = map.need("secret_access_key", Node::secret);
-    let prefix = map.or("prefix", String::new(), Node::text);
+    let prefix = map.or("prefix", String::new(), Node::prefix);
+    let redirect = redirect(&mut map);
     Some(Archive {
         endpoint: endpoint?,
         bucket: bucket?,
@@ -159,7 +160,23 @@ pub(super) fn archive(node: &Node<'_>) -> Option<Archive> {
         access_key_id: access_key_id?,
         secret_access_key: secret_access_key?,
         prefix,
+        redirect: redirect?,
     })
+}
+
+fn redirect(map: &mut Map<'_>) -> Option<Redirect> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Word {
+        Off,
+        Presigned,
+        Public,
+    }
+    let words = [("off", Word::Off), ("presigned", Word::Presigned), ("public", Word::Public)];
+    match map.or("redirect", Word::Off, |node| node.choice(&words)) {
+        Word::Public => map.need("public_url", Node::base_url).map(Redirect::Public),
+        Word::Off => Some(Redirect::Off),
+        Word::Presigned => Some(Redirect::Presigned),
+    }
 }
 
 pub(super) fn limits(node: &Node<'_>) -> Option<Limits> {

@@ -222,6 +222,10 @@ fn every_mistake_has_its_sentence() {
             "5:28: picgate.limits.pixel_threads: 1000 is more than 256, which is more than any machine can use",
         ),
         (
+            "archive: { prefix: /a, endpoint: \"http://s3\", bucket: b, access_key_id: a, secret_access_key: b }",
+            "5:22: picgate.archive.prefix: \"/a\" holds an empty folder name: write a/b/ without a slash at the start or two in a row",
+        ),
+        (
             "limits: { request_body: 0 }",
             "5:27: picgate.limits.request_body: 0 would let nothing through, and there is no unlimited: write a size",
         ),

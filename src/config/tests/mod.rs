@@ -31,6 +31,8 @@ fn env(name: &str) -> Option<String> {
         "OPENAI_API_KEY" => "sk-upstream-0123456789",
         "R2_ACCESS_KEY_ID" => "r2-id-0123456789",
         "R2_SECRET_ACCESS_KEY" => "r2-secret-0123456789",
+        "S3_ACCESS_KEY_ID" => "s3-id-0123456789",
+        "S3_SECRET_ACCESS_KEY" => "s3-secret-0123456789",
         "PORT" => "7000",
         "EMPTY" => "",
         "BAD" => "hunter2-not-to-be-shown",

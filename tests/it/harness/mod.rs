@@ -10,9 +10,11 @@
 mod answer;
 mod canned;
 mod direct;
+pub mod faults;
 mod h2;
 mod house;
 pub mod raw;
+pub mod seaweed;
 mod server;
 mod silent;
 pub mod wire;

@@ -50,6 +50,12 @@ impl Wire {
         answer
     }
 
+    /// Everything that comes until the other side closes the connection.
+    pub async fn rest(mut self) -> Vec<u8> {
+        while self.read().await {}
+        self.unread
+    }
+
     /// Whether the other side closes the connection without another byte.
     pub async fn is_closed(&mut self) -> bool {
         self.unread.is_empty() && !self.read().await

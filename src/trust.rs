@@ -1,12 +1,14 @@
-//! The certificate authorities an image host may be vouched for by: the system's, and those in `SSL_CERT_FILE`.
+//! The certificate authorities an image host or a bucket may be vouched for by: the system's, and those in
+//! `SSL_CERT_FILE`.
 
 use std::{
     env, fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use rustls::{
-    RootCertStore,
+    ClientConfig, RootCertStore,
     pki_types::{CertificateDer, pem::PemObject},
 };
 
@@ -24,9 +26,9 @@ const BUNDLES: [&str; 7] = [
 /// The system's authorities and those in `SSL_CERT_FILE`, both: as with OpenSSL, the variable does not make the system's
 /// own directory untrusted. (`rustls-native-certs`, which `rustls-platform-verifier` uses, takes one or the other.)
 ///
-/// A file that cannot be read is logged and left out: without it `https` fetches fail one by one, and that is no reason
-/// not to start.
-pub(super) fn roots() -> RootCertStore {
+/// A file that cannot be read is logged and left out: without it `https` connections fail one by one, and that is no
+/// reason not to start.
+pub(crate) fn roots() -> RootCertStore {
     let own = env::var_os("SSL_CERT_FILE").filter(|name| !name.is_empty()).map(PathBuf::from);
     let system = BUNDLES.iter().map(PathBuf::from).find(|path| path.exists());
     let mut files = Vec::new();
@@ -38,9 +40,19 @@ pub(super) fn roots() -> RootCertStore {
     }
     let roots = load(&files);
     if roots.is_empty() {
-        log::warn!("fetch: no certificate authorities found; no picture can be fetched over https");
+        log::warn!("trust: no certificate authorities found; nothing can be reached over https");
     }
     roots
+}
+
+/// HTTP/1.1 over TLS 1.2 or 1.3 with ring, to whom these authorities vouch for.
+pub(crate) fn http1(roots: RootCertStore) -> Result<ClientConfig, rustls::Error> {
+    let mut tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(tls)
 }
 
 /// The authorities in these PEM files.
@@ -51,9 +63,9 @@ fn load(files: &[impl AsRef<Path>]) -> RootCertStore {
             Ok(pem) => {
                 let certificates = CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok);
                 let (added, ignored) = roots.add_parsable_certificates(certificates);
-                log::debug!("fetch: {added} certificate authorities from {}, {ignored} ignored", file.display());
+                log::debug!("trust: {added} certificate authorities from {}, {ignored} ignored", file.display());
             }
-            Err(error) => log::warn!("fetch: certificate authorities in {}: {error}", file.display()),
+            Err(error) => log::warn!("trust: certificate authorities in {}: {error}", file.display()),
         }
     }
     roots

@@ -1,0 +1,286 @@
+//! Brings pictures to the archive, and deletes there what was deleted here.
+//!
+//! The outbox is no queue of its own: a picture waits as long as its record has no mark of the archive, and a deletion as
+//! long as its tombstone stands. So nothing is lost with the index, and a picture goes twice rather than never: its name
+//! in the bucket is fixed, so twice is once.
+//!
+//! Memory does not grow with what waits: a page of names is looked at at a time, and [`PARALLEL`] pictures are under
+//! way. While the bucket is away everything rests, with one shared [`Backoff`]; the first success wakes all.
+//! A picture that alone makes trouble (its file cannot be read, the bucket refuses it) is set aside for a while.
+
+use std::{
+    collections::HashMap,
+    sync::Mutex,
+    time::{Duration, Instant, UNIX_EPOCH},
+};
+
+use futures_util::{FutureExt, StreamExt, stream};
+
+use crate::{
+    archive::{ArchiveError, Backoff, Bucket, Meta, Source},
+    picture::PictureId,
+    store::{Cursor, Record, Store, StoreError},
+    telemetry::Metrics,
+};
+
+/// Pictures on their way at once.
+const PARALLEL: usize = 8;
+/// Names looked at at a time.
+const PAGE: usize = 128;
+/// Attempts at one picture before it is set aside, when others may go well.
+const ATTEMPTS: u32 = 5;
+/// How long it stays there.
+const ASIDE_FOR: Duration = Duration::from_secs(600);
+/// Pictures set aside at most; more are simply tried again.
+const ASIDE: usize = 4096;
+/// Which of several processes does this.
+const LEASE: &str = "archiver";
+/// How long a lease is good for. Renewed every round.
+const LEASED_FOR: Duration = Duration::from_secs(60);
+
+/// The archiver of one store.
+#[derive(Debug)]
+pub struct Archiver {
+    store: Store,
+    bucket: Bucket,
+    metrics: Metrics,
+    backoff: Backoff,
+    /// Tells this process from others that share the index.
+    holder: String,
+    aside: Mutex<HashMap<PictureId, Instant>>,
+}
+
+/// What a round did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Round {
+    pub archived: u64,
+    pub deleted: u64,
+    /// Set aside.
+    pub troublesome: u64,
+}
+
+/// How one picture went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Archived,
+    /// There was nothing to do (any more).
+    Moot,
+    Aside,
+}
+
+/// Why an attempt failed.
+enum Trouble {
+    /// Neither here nor there: it is lost.
+    Lost,
+    Archive(ArchiveError),
+    Store(StoreError),
+}
+
+impl Archiver {
+    pub fn new(store: Store, bucket: Bucket, metrics: Metrics) -> Self {
+        let holder = format!("{}-{:x}", std::process::id(), getrandom::u64().unwrap_or_default());
+        Self { store, bucket, metrics, backoff: Backoff::default(), holder, aside: Mutex::default() }
+    }
+
+    /// Goes once through all that waits. Ends early, with nothing done, while the index is closed or another process has
+    /// the work. Rests while the bucket is away: drop it to stop.
+    pub async fn round(&self) -> Round {
+        let mut round = Round::default();
+        if !matches!(self.store.lease(LEASE, &self.holder, LEASED_FOR).await, Ok(true)) {
+            return round;
+        }
+        self.forget_aside();
+        self.delete(&mut round).await;
+        self.archive(&mut round).await;
+        round
+    }
+
+    async fn archive(&self, round: &mut Round) {
+        let mut after: Option<Cursor> = None;
+        while let Ok(page) = self.store.waiting(after, PAGE).await {
+            let Some(last) = page.last() else { return };
+            after = Some(last.cursor());
+            let ids = page.iter().map(|entry| entry.facts.id).filter(|id| !self.is_aside(id));
+            let work: Vec<_> = ids.map(|id| self.bring(id).boxed()).collect();
+            let mut fates = stream::iter(work).buffer_unordered(PARALLEL);
+            while let Some(fate) = fates.next().await {
+                match fate {
+                    Fate::Archived => round.archived += 1,
+                    Fate::Moot => {}
+                    Fate::Aside => round.troublesome += 1,
+                }
+            }
+            drop(fates);
+            // A page may have taken longer than the lease.
+            if !matches!(self.store.lease(LEASE, &self.holder, LEASED_FOR).await, Ok(true)) {
+                return;
+            }
+        }
+    }
+
+    async fn delete(&self, round: &mut Round) {
+        let mut after: Option<PictureId> = None;
+        while let Ok(page) = self.store.buried(after, PAGE).await {
+            let Some(last) = page.last() else { return };
+            after = Some(*last);
+            for id in page.into_iter().filter(|id| !self.is_aside(id)) {
+                match self.persist(id, || self.purge(id)).await {
+                    Fate::Archived => round.deleted += 1,
+                    Fate::Moot => {}
+                    Fate::Aside => round.troublesome += 1,
+                }
+            }
+        }
+    }
+
+    async fn bring(&self, id: PictureId) -> Fate {
+        self.persist(id, || self.put(id)).await
+    }
+
+    /// Tries until it works, or until it is clear that this picture alone is the trouble.
+    async fn persist<F: Future<Output = Result<Fate, Trouble>>>(&self, id: PictureId, attempt: impl Fn() -> F) -> Fate {
+        let mut of_its_own = 0;
+        loop {
+            let trouble = match attempt().await {
+                Ok(fate) => {
+                    self.backoff.succeeded();
+                    return fate;
+                }
+                Err(trouble) => trouble,
+            };
+            self.metrics.archive_failures.with_label_values(&[trouble.kind()]).inc();
+            of_its_own += u32::from(trouble.is_of_one_picture());
+            if trouble.is_local() || of_its_own >= ATTEMPTS {
+                log::error!("picture {id} cannot be archived and is set aside for {ASIDE_FOR:?}: {trouble}");
+                self.put_aside(id);
+                return Fate::Aside;
+            }
+            let wait = self.backoff.failed();
+            log::warn!("archiving picture {id} failed, again in at most {wait:.1?}: {trouble}");
+            self.backoff.rest(wait).await;
+        }
+    }
+
+    async fn put(&self, id: PictureId) -> Result<Fate, Trouble> {
+        let Some(record) = self.store.record(&id).await? else { return Ok(Fate::Moot) };
+        if self.store.archive().is_some_and(|place| record.is_archived_at(place)) {
+            // The index is behind; this tells it.
+            self.store.mark_archived(id).await?;
+            return Ok(Fate::Moot);
+        }
+        let Some(blob) = self.store.blob(&record).await? else {
+            // Perhaps it was put, and the process ended before the mark was made.
+            return match self.bucket.head(id, record.format).await {
+                Ok(there) if there.bytes == record.bytes => {
+                    self.bucket.put_record(id, record.to_json()?).await?;
+                    self.store.mark_archived(id).await?;
+                    Ok(Fate::Moot)
+                }
+                Ok(_) | Err(ArchiveError::Missing) => Err(Trouble::Lost),
+                Err(error) => Err(error.into()),
+            };
+        };
+        self.bucket.put_picture(id, record.format, &Source::file(blob, record.bytes), &meta(&record)).await?;
+        self.bucket.put_record(id, record.to_json()?).await?;
+        // Deleted meanwhile: the tombstone stands, and the next round deletes what was just put.
+        if self.store.mark_archived(id).await?.is_none() {
+            return Ok(Fate::Moot);
+        }
+        self.metrics.archived.inc();
+        self.metrics.archived_bytes.inc_by(record.bytes);
+        Ok(Fate::Archived)
+    }
+
+    /// Rounds are one after the other, so nothing of this picture is being put meanwhile.
+    async fn purge(&self, id: PictureId) -> Result<Fate, Trouble> {
+        if !self.store.is_buried(id).await? {
+            return Ok(Fate::Moot);
+        }
+        self.bucket.purge(id).await?;
+        self.store.forget(id).await?;
+        self.metrics.archive_deletions.inc();
+        Ok(Fate::Archived)
+    }
+
+    fn aside(&self) -> std::sync::MutexGuard<'_, HashMap<PictureId, Instant>> {
+        self.aside.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn is_aside(&self, id: &PictureId) -> bool {
+        self.aside().contains_key(id)
+    }
+
+    fn put_aside(&self, id: PictureId) {
+        let mut aside = self.aside();
+        if aside.len() < ASIDE {
+            aside.insert(id, Instant::now());
+        }
+    }
+
+    fn forget_aside(&self) {
+        self.aside().retain(|_, since| since.elapsed() < ASIDE_FOR);
+    }
+}
+
+fn meta(record: &Record) -> Meta {
+    Meta {
+        created: UNIX_EPOCH + Duration::from_millis(record.created_ms),
+        model: record.generation.as_ref().and_then(|generation| generation.model.clone()),
+    }
+}
+
+// === impl Trouble ===
+
+impl Trouble {
+    /// For a metric's label.
+    fn kind(&self) -> &'static str {
+        match self {
+            Trouble::Lost => "lost",
+            Trouble::Archive(ArchiveError::Missing) => "missing",
+            Trouble::Archive(ArchiveError::Denied(_)) => "denied",
+            Trouble::Archive(ArchiveError::Unreachable(_)) => "unreachable",
+            Trouble::Archive(ArchiveError::Timeout(_)) => "timeout",
+            Trouble::Archive(ArchiveError::Busy(_)) => "busy",
+            Trouble::Archive(ArchiveError::Refused(_)) => "refused",
+            Trouble::Archive(ArchiveError::Mismatch(_)) => "mismatch",
+            Trouble::Archive(ArchiveError::Local(_)) | Trouble::Store(_) => "local",
+        }
+    }
+
+    /// Whether trying again at once cannot help.
+    fn is_local(&self) -> bool {
+        matches!(self, Trouble::Lost | Trouble::Archive(ArchiveError::Local(_)) | Trouble::Store(_))
+    }
+
+    /// Whether other pictures may go well meanwhile. Wrong credentials are everybody's trouble, as is a bucket that is
+    /// away or not there.
+    fn is_of_one_picture(&self) -> bool {
+        match self {
+            Trouble::Archive(ArchiveError::Mismatch(_)) => true,
+            Trouble::Archive(error @ ArchiveError::Refused(_)) => error.code() != Some("NoSuchBucket"),
+            _ => false,
+        }
+    }
+}
+
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Trouble::Lost => f.write_str("it is neither on this disk nor in the bucket"),
+            Trouble::Archive(error) => error.fmt(f),
+            Trouble::Store(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<ArchiveError> for Trouble {
+    fn from(error: ArchiveError) -> Self {
+        Trouble::Archive(error)
+    }
+}
+
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Self {
+        Trouble::Store(error)
+    }
+}

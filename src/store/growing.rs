@@ -1,0 +1,256 @@
+//! A picture that is coming back from the archive: it can be read as far as it has come.
+//!
+//! Many may read it, each at its own place, while one [`Filling`] writes. A reader waits for bytes that are not there
+//! yet. The last byte is given out only when the whole was seen to be what its name says, so nobody takes a wrong or
+//! cut picture for a good one.
+
+use std::{
+    fs::File,
+    io::Write,
+    ops::Range,
+    sync::{Arc, Mutex, OnceLock},
+};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::{
+    Body, Facts, Inner, Record, Store, StoreError,
+    commit::{Content, Staged},
+    error::{Doing, blocking},
+    file,
+    tmp::{self, TmpFile},
+};
+use crate::picture::Hasher;
+
+/// Reads a picture that is being filled in. Clones read independently.
+#[derive(Clone, Debug)]
+pub struct Growing {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    len: u64,
+    place: OnceLock<Place>,
+    progress: watch::Sender<Progress>,
+}
+
+/// Where its bytes are.
+#[derive(Debug)]
+enum Place {
+    File(Arc<File>),
+    /// There is no room on the disk.
+    Memory(Mutex<Vec<u8>>),
+    /// It was here all the time.
+    Here(Body),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    Written(u64),
+    /// All of it, and it is what its name says.
+    Whole,
+    Failed(Failure),
+}
+
+/// Why a picture did not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The archive does not have it.
+    Missing,
+    /// The archive cannot be reached, or something broke on the way: later it may work.
+    Away,
+    /// The disk is full, and it is too large for memory.
+    Full,
+}
+
+/// Fills a picture in, from its first byte to its last.
+#[derive(Debug)]
+pub struct Filling {
+    store: Arc<Inner>,
+    record: Record,
+    growing: Growing,
+    hasher: Hasher,
+    written: u64,
+    tmp: Option<TmpFile>,
+    done: bool,
+}
+
+// === impl Growing ===
+
+impl Growing {
+    /// Waits until there is something to read, or it is known that there never will be.
+    pub async fn begun(&self) -> Result<(), Failure> {
+        let mut progress = self.shared.progress.subscribe();
+        let begun = |progress: &Progress| !matches!(progress, Progress::Written(0));
+        match progress.wait_for(begun).await.map(|progress| *progress) {
+            Ok(Progress::Failed(failure)) => Err(failure),
+            Ok(_) => Ok(()),
+            Err(_) => Err(Failure::Away),
+        }
+    }
+
+    /// Waits for its end. `false`: it was none.
+    pub(super) async fn arrived(&self) -> bool {
+        let mut progress = self.shared.progress.subscribe();
+        let ended = |progress: &Progress| !matches!(progress, Progress::Written(_));
+        progress.wait_for(ended).await.is_ok_and(|progress| *progress == Progress::Whole)
+    }
+
+    /// The start of this range, at most `most` bytes of it, as soon as there is one.
+    pub(super) async fn read(&self, range: Range<u64>, most: usize) -> Result<Bytes, StoreError> {
+        let len = self.shared.len;
+        let end = range.end.min(len);
+        if range.start >= end {
+            return Ok(Bytes::new());
+        }
+        let mut progress = self.shared.progress.subscribe();
+        let there = |progress: &Progress| match progress {
+            Progress::Written(written) => (*written).min(len.saturating_sub(1)),
+            Progress::Whole | Progress::Failed(_) => len,
+        };
+        let now = progress.wait_for(|progress| there(progress) > range.start).await;
+        let now = *now.map_err(|_| StoreError::CutOff)?;
+        if let Progress::Failed(_) = now {
+            return Err(StoreError::CutOff);
+        }
+        let want = usize::try_from(end.min(there(&now)) - range.start).map_or(most, |left| left.min(most));
+        match self.shared.place.get().ok_or(StoreError::CutOff)? {
+            Place::File(file) => {
+                let file = Arc::clone(file);
+                blocking(move || file::read_exact_at(&file, range.start, want).doing("reading a picture")).await
+            }
+            Place::Memory(bytes) => {
+                let bytes = bytes.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                let start = usize::try_from(range.start).map_err(|_| StoreError::CutOff)?;
+                bytes.get(start..start + want).map(Bytes::copy_from_slice).ok_or(StoreError::CutOff)
+            }
+            Place::Here(Body::Memory(bytes)) => {
+                let start = usize::try_from(range.start).map_err(|_| StoreError::CutOff)?;
+                Ok(bytes.slice(start.min(bytes.len())..(start + want).min(bytes.len())))
+            }
+            Place::Here(Body::File(file)) => {
+                let file = Arc::clone(file);
+                blocking(move || file::read_exact_at(&file, range.start, want).doing("reading a picture")).await
+            }
+            Place::Here(Body::Growing(_)) => Err(StoreError::CutOff),
+        }
+    }
+
+    fn is_at(&self, progress: Progress) {
+        self.shared.progress.send_replace(progress);
+    }
+}
+
+// === impl Filling ===
+
+impl Store {
+    /// Begins to take back the picture of this record. Nothing is written yet.
+    pub fn filling(&self, record: Record) -> Filling {
+        let (progress, _) = watch::channel(Progress::Written(0));
+        let shared = Shared { len: record.bytes, place: OnceLock::new(), progress };
+        Filling {
+            store: Arc::clone(&self.inner),
+            record,
+            growing: Growing { shared: Arc::new(shared) },
+            hasher: Hasher::default(),
+            written: 0,
+            tmp: None,
+            done: false,
+        }
+    }
+}
+
+impl Filling {
+    /// What readers read.
+    pub fn growing(&self) -> Growing {
+        self.growing.clone()
+    }
+
+    pub fn facts(&self) -> Facts {
+        self.record.facts()
+    }
+
+    /// Bytes that have come.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Takes the next bytes into a file. Call [`in_memory`](Self::in_memory) before the first when the disk is full.
+    pub async fn write(&mut self, piece: Bytes) -> Result<(), StoreError> {
+        self.hasher.update(&piece);
+        self.written += piece.len() as u64;
+        if self.written > self.record.bytes {
+            return Err(StoreError::Gone);
+        }
+        match self.growing.shared.place.get() {
+            Some(Place::Memory(bytes)) => {
+                bytes.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).extend_from_slice(&piece);
+            }
+            _ => {
+                let (store, tmp) = (Arc::clone(&self.store), self.tmp.take());
+                let tmp = blocking(move || {
+                    let tmp = match tmp {
+                        Some(tmp) => tmp,
+                        None => TmpFile::create(store.files.layout.tmp(), tmp::OPEN).doing("taking a picture back")?,
+                    };
+                    tmp.file().write_all(&piece).doing("taking a picture back")?;
+                    Ok(tmp)
+                })
+                .await?;
+                if self.growing.shared.place.get().is_none() {
+                    let file = tmp.file().try_clone().doing("taking a picture back")?;
+                    let _ = self.growing.shared.place.set(Place::File(Arc::new(file)));
+                }
+                self.tmp = Some(tmp);
+            }
+        }
+        self.growing.is_at(Progress::Written(self.written));
+        Ok(())
+    }
+
+    /// Keeps the bytes in memory, all of them: for a disk without room. Whoever calls it bounds how many there are.
+    pub fn in_memory(&mut self) {
+        let _ = self.growing.shared.place.set(Place::Memory(Mutex::default()));
+    }
+
+    /// It has come back some other way.
+    pub fn is_here(mut self, body: Body) {
+        self.done = true;
+        let _ = self.growing.shared.place.set(Place::Here(body));
+        self.growing.is_at(Progress::Whole);
+    }
+
+    /// All has come: readers get the rest, and the picture is on this disk again.
+    ///
+    /// # Errors
+    /// [`StoreError::Gone`] when the bytes are not what the record says.
+    pub async fn finish(mut self) -> Result<Facts, StoreError> {
+        let hasher = std::mem::take(&mut self.hasher);
+        if self.written != self.record.bytes || hasher.finish() != self.record.id {
+            return Err(StoreError::Gone);
+        }
+        self.done = true;
+        self.growing.is_at(Progress::Whole);
+        // What is in memory only stays there: there was no room.
+        let Some(tmp) = self.tmp.take() else { return Ok(self.record.facts()) };
+        let (id, format, len) = (self.record.id, self.record.format, self.record.bytes);
+        Staged::new(Arc::clone(&self.store), id, format, len, Content::File(tmp)).restore(self.record.clone()).await
+    }
+
+    /// It will not come (any further).
+    pub fn fail(mut self, failure: Failure) {
+        self.done = true;
+        self.growing.is_at(Progress::Failed(failure));
+    }
+}
+
+impl Drop for Filling {
+    /// Nobody shall wait for ever.
+    fn drop(&mut self) {
+        if !self.done {
+            self.growing.is_at(Progress::Failed(Failure::Away));
+        }
+    }
+}

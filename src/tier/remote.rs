@@ -1,0 +1,120 @@
+//! The archive as the place behind the disk.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use quick_cache::sync::Cache;
+use tokio::sync::Semaphore;
+
+use super::{away, fill};
+use crate::{
+    archive::{ArchiveError, Bucket},
+    error::Error,
+    picture::PictureId,
+    store::{Failure, Growing, Picture, Record, Store},
+    telemetry::Metrics,
+};
+
+/// Pictures that may be on their way at once; more wait.
+const FILLS: usize = 16;
+/// Unknown names the bucket is asked for at once; more wait.
+const LOOKUPS: usize = 8;
+/// Names remembered as unknown to the bucket, and for how long. Short, since another gateway may archive there.
+const UNKNOWN: usize = 16 * 1024;
+const UNKNOWN_FOR: Duration = Duration::from_secs(30);
+
+#[derive(Debug)]
+pub(super) struct Remote {
+    shared: Arc<Shared>,
+    lookups: Semaphore,
+    unknown: Cache<PictureId, Instant>,
+}
+
+/// What a picture under way needs.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) store: Store,
+    pub(super) bucket: Bucket,
+    pub(super) metrics: Metrics,
+    pub(super) permits: Semaphore,
+    under_way: Mutex<HashMap<PictureId, Growing>>,
+}
+
+impl Remote {
+    pub(super) fn new(store: Store, bucket: Bucket, metrics: Metrics) -> Self {
+        let shared = Shared { store, bucket, metrics, permits: Semaphore::new(FILLS), under_way: Mutex::default() };
+        Self { shared: Arc::new(shared), lookups: Semaphore::new(LOOKUPS), unknown: Cache::new(UNKNOWN) }
+    }
+
+    pub(super) fn bucket(&self) -> &Bucket {
+        &self.shared.bucket
+    }
+
+    /// The record of a picture that is not known here.
+    pub(super) async fn record(&self, id: &PictureId) -> Result<Option<Record>, Error> {
+        let is_unknown = || self.unknown.get(id).is_some_and(|since| since.elapsed() < UNKNOWN_FOR);
+        if is_unknown() {
+            return Ok(None);
+        }
+        let _permit = self.lookups.acquire().await;
+        if is_unknown() {
+            return Ok(None);
+        }
+        match self.shared.bucket.get_record(*id).await {
+            Ok(json) => Ok(Record::from_json(&json).filter(|record| record.id == *id)),
+            Err(ArchiveError::Missing) => {
+                self.unknown.insert(*id, Instant::now());
+                Ok(None)
+            }
+            Err(error) => {
+                log::warn!("the archive could not be asked for picture {id}: {error}");
+                Err(away())
+            }
+        }
+    }
+
+    /// The picture of this record, when its first bytes have come.
+    pub(super) async fn fetch(&self, record: Record) -> Result<Picture, Failure> {
+        let facts = record.facts();
+        let growing = self.shared.join(record);
+        growing.begun().await?;
+        Ok(Picture::growing(facts, growing))
+    }
+
+    pub(super) async fn presigned(&self, record: &Record, time: Duration) -> Option<String> {
+        match self.shared.bucket.presign_get(record.id, record.format, time).await {
+            Ok(url) => Some(url),
+            Err(error) => {
+                log::warn!("a URL into the archive could not be made: {error}");
+                None
+            }
+        }
+    }
+
+    pub(super) fn public(&self, record: &Record, base: &str) -> String {
+        format!("{base}/{}", self.shared.bucket.path(record.id, record.format))
+    }
+}
+
+impl Shared {
+    /// The picture that is under way, or begins to be.
+    fn join(self: &Arc<Self>, record: Record) -> Growing {
+        let mut under_way = self.under_way.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(growing) = under_way.get(&record.id) {
+            return growing.clone();
+        }
+        let id = record.id;
+        let filling = self.store.filling(record);
+        let growing = filling.growing();
+        under_way.insert(id, growing.clone());
+        let shared = Arc::clone(self);
+        tokio::spawn(async move {
+            fill::run(&shared, filling).await;
+            shared.under_way.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).remove(&id);
+        });
+        growing
+    }
+}

@@ -1,0 +1,426 @@
+//! Pictures go to the archive, come back from it, and are deleted in it.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::{TryStreamExt as _, future::join_all};
+use http::Method;
+use picgate::{
+    archive::{ArchiveError, Bucket, Found, What},
+    background::archiver::{Archiver, Round},
+    picture::PictureId,
+    store::IndexState,
+};
+use serde_json::json;
+
+use crate::harness::{
+    House,
+    faults::{Fault, Faults},
+    seaweed::{ACCESS_KEY, BUCKET, SECRET_KEY, Seaweed, archive_at, impatient},
+    until, wire,
+};
+
+/// A gateway whose archive is a prefix of the shared server, behind faults that can be switched on.
+struct Place {
+    house: House,
+    faults: Arc<Faults>,
+    prefix: String,
+}
+
+impl Place {
+    async fn new(prefix: &str) -> Self {
+        Self::with(prefix, "").await
+    }
+
+    /// `more`: further settings of the archive, such as `redirect: presigned`.
+    async fn with(prefix: &str, more: &str) -> Self {
+        let faults = Faults::before(Seaweed::shared().await.addr()).await;
+        Self::at(Arc::new(faults), prefix, &[&line(prefix, more)]).await
+    }
+
+    /// Another machine with the same archive.
+    async fn other(&self) -> Self {
+        Self::at(Arc::clone(&self.faults), &self.prefix, &[&line(&self.prefix, "")]).await
+    }
+
+    async fn at(faults: Arc<Faults>, prefix: &str, lines: &[&str]) -> Self {
+        let mut builder = House::builder();
+        for text in lines {
+            builder = builder.line(&text.replace("ADDR", &faults.addr().to_string()));
+        }
+        let house = builder.start().await;
+        let place = Self { house, faults, prefix: prefix.to_owned() };
+        place.ready().await;
+        place
+    }
+
+    async fn ready(&self) {
+        until("the index", || self.house.gateway.core().store.index_state() == IndexState::Ready).await;
+    }
+
+    fn bucket(&self) -> Bucket {
+        Bucket::with_limits(&archive_at(self.faults.addr(), &self.prefix), impatient()).unwrap()
+    }
+
+    fn archiver(&self) -> Archiver {
+        let core = self.house.gateway.core();
+        Archiver::new(core.store.clone(), self.bucket(), core.metrics.clone())
+    }
+
+    /// A picture that was made just now, as soon as the index knows it: path, id, bytes.
+    async fn picture(&self, prompt: &str) -> (String, PictureId, bytes::Bytes) {
+        let (url, bytes) = self.house.picture(prompt).await;
+        let id = PictureId::of(&bytes);
+        self.known(id).await;
+        (url.strip_prefix(&self.house.origin()).unwrap().to_owned(), id, bytes)
+    }
+
+    async fn known(&self, id: PictureId) {
+        let store = &self.house.gateway.core().store;
+        let start = Instant::now();
+        while store.entry(id).await.unwrap().is_none() {
+            assert!(start.elapsed() < Duration::from_secs(20), "the index does not know {id}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// A picture that is only in the archive.
+    async fn evicted(&self, prompt: &str) -> (String, PictureId, bytes::Bytes) {
+        let (path, id, bytes) = self.picture(prompt).await;
+        self.archiver().round().await;
+        assert!(self.house.gateway.core().store.evict(id).await.unwrap().is_some());
+        assert!(!self.file(id).exists());
+        (path, id, bytes)
+    }
+
+    fn file(&self, id: PictureId) -> PathBuf {
+        self.house.data_dir().join("images").join(id.shard()).join(format!("{id}.png"))
+    }
+
+    async fn objects(&self) -> Vec<Found> {
+        self.bucket().list(None).await.unwrap().try_collect().await.unwrap()
+    }
+}
+
+fn line(prefix: &str, more: &str) -> String {
+    let comma = if more.is_empty() { "" } else { ", " };
+    format!(
+        "archive: {{ endpoint: \"http://ADDR\", bucket: {BUCKET}, prefix: {prefix}, access_key_id: {ACCESS_KEY}, \
+         secret_access_key: {SECRET_KEY}{comma}{more} }}"
+    )
+}
+
+async fn read(bucket: &Bucket, id: PictureId) -> Result<Vec<u8>, ArchiveError> {
+    let download = bucket.open(id, picgate::picture::Format::Png, None).await?;
+    let pieces: Vec<_> = download.into_stream().try_collect().await?;
+    Ok(pieces.concat())
+}
+
+#[tokio::test]
+async fn a_picture_reaches_the_archive_once_with_its_record() {
+    let place = Place::new("once/").await;
+    let (_, id, bytes) = place.picture("a lighthouse").await;
+    let archiver = place.archiver();
+    assert_eq!(archiver.round().await, Round { archived: 1, ..Round::default() });
+    assert_eq!(archiver.round().await, Round::default());
+    // A process that knows nothing of the first one's work.
+    assert_eq!(place.archiver().round().await, Round::default());
+
+    let bucket = place.bucket();
+    assert_eq!(read(&bucket, id).await.unwrap(), bytes);
+    let facts = bucket.head(id, picgate::picture::Format::Png).await.unwrap();
+    assert_eq!(facts.content_type.as_deref(), Some("image/png"));
+    assert_eq!(facts.metadata["model"], "demo-image");
+    let record: serde_json::Value = serde_json::from_slice(&bucket.get_record(id).await.unwrap()).unwrap();
+    assert_eq!(record["generation"]["prompt"], "a lighthouse");
+    assert_eq!(place.objects().await.len(), 2);
+    assert_eq!((place.faults.count("PUT", ".png"), place.faults.count("PUT", ".json")), (1, 1));
+    assert_eq!(place.house.metric("picgate_archived_total"), 1);
+    assert!(place.house.gateway.core().store.record(&id).await.unwrap().unwrap().archived.is_some());
+}
+
+#[tokio::test]
+async fn an_evicted_picture_comes_back_once_for_all_who_ask() {
+    let place = Place::new("back/").await;
+    let (path, id, bytes) = place.evicted("a harbour").await;
+    place.faults.inject_times(1, "GET", Fault::Slow(4096, Duration::from_millis(1)));
+    let asked = join_all((0..20).map(|n| {
+        let range = format!("bytes={n}-{}", 100 + n);
+        let (house, path) = (&place.house, &path);
+        async move {
+            match n % 2 {
+                0 => house.get(path).await,
+                _ => house.send(Method::GET, path, &[("range", &range)], "").await,
+            }
+        }
+    }));
+    for (n, answer) in asked.await.into_iter().enumerate() {
+        match n % 2 {
+            0 => assert_eq!((answer.status.as_u16(), &answer.body), (200, &bytes)),
+            _ => assert_eq!((answer.status.as_u16(), &answer.body[..]), (206, &bytes[n..=100 + n])),
+        }
+    }
+    assert_eq!(place.faults.count("GET", ".png"), 1);
+    until("the file", || place.file(id).exists()).await;
+    assert_eq!(place.house.get(&path).await.body, bytes);
+    assert_eq!(place.faults.count("GET", ".png"), 1);
+    assert_eq!(place.house.metric("picgate_archive_fills_total{result=\"ok\"}"), 1);
+    assert!(place.house.metric("picgate_pictures_served_total{from=\"archive\"}") >= 1);
+}
+
+#[tokio::test]
+async fn what_needs_no_bytes_leaves_the_archive_alone() {
+    let place = Place::new("facts/").await;
+    let (path, id, bytes) = place.evicted("a mill").await;
+    let head = place.house.send(Method::HEAD, &path, &[], "").await;
+    assert_eq!((head.status.as_u16(), head.header("content-length")), (200, bytes.len().to_string().as_str()));
+    let etag = format!("\"{id}\"");
+    let fresh = place.house.send(Method::GET, &path, &[("if-none-match", &etag)], "").await;
+    assert_eq!(fresh.status, 304);
+    assert_eq!(place.faults.count("GET", ".png"), 0);
+    assert!(!place.file(id).exists());
+}
+
+#[tokio::test]
+async fn a_new_machine_finds_pictures_in_the_archive() {
+    let place = Place::new("machine/").await;
+    let (path, id, bytes) = place.evicted("a bridge").await;
+    let other = place.other().await;
+    assert_eq!(other.house.get(&path).await.body, bytes);
+    until("the file", || other.file(id).exists()).await;
+    let record = other.house.gateway.core().store.record(&id).await.unwrap().unwrap();
+    assert_eq!(record.generation.unwrap().prompt.as_deref(), Some("a bridge"));
+    // It is there already: nothing waits.
+    other.known(id).await;
+    assert_eq!(other.archiver().round().await, Round::default());
+
+    let nobodys = format!("/images/{}", PictureId::of(b"nobody's"));
+    let asked = other.faults.count("GET", ".json");
+    for _ in 0..3 {
+        assert_eq!(other.house.get(&nobodys).await.status, 404);
+    }
+    assert_eq!(other.faults.count("GET", ".json") - asked, 1, "that it is not there is remembered");
+}
+
+#[tokio::test]
+async fn a_picture_that_is_only_archived_goes_into_an_edit() {
+    let place = Place::new("edit/").await;
+    let (path, _, bytes) = place.evicted("a castle").await;
+    let url = format!("{}{path}", place.house.origin());
+    let body = json!({ "model": "demo-image", "prompt": "at night", "image": url });
+    place.house.post("/v1/images/edits", body).await.ok();
+    let received = place.house.demo.received();
+    let sent = format!("{:?}", received[0]);
+    assert!(sent.contains(&crate::harness::sha256(&bytes)), "{sent}");
+}
+
+#[tokio::test]
+async fn a_deleted_picture_does_not_come_back_and_goes_from_the_archive() {
+    let place = Place::new("deleted/").await;
+    let (path, id, _) = place.picture("a tower").await;
+    let archiver = place.archiver();
+    archiver.round().await;
+    assert_eq!(place.objects().await.len(), 2);
+
+    assert!(place.house.gateway.core().store.delete(id).await.unwrap());
+    assert_eq!(place.house.get(&path).await.status, 404, "while the archive still has it");
+    assert_eq!(place.objects().await.len(), 2);
+    let store = &place.house.gateway.core().store;
+    let start = Instant::now();
+    while store.buried(None, 1).await.unwrap().is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(20));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(archiver.round().await, Round { deleted: 1, ..Round::default() });
+    assert_eq!(place.objects().await, []);
+    assert_eq!(place.house.get(&path).await.status, 404);
+    assert!(!store.is_buried(id).await.unwrap(), "nothing is left to bury");
+}
+
+#[tokio::test]
+async fn a_picture_deleted_while_it_is_brought_to_the_archive_is_deleted_there_too() {
+    let place = Place::new("race/").await;
+    let (_, id, _) = place.picture("a cave").await;
+    let archiver = Arc::new(place.archiver());
+    // The record goes last; before it can go, the picture is deleted.
+    place.faults.inject_times(1, "PUT", Fault::Slow(1, Duration::from_millis(300)));
+    let round = tokio::spawn({
+        let archiver = Arc::clone(&archiver);
+        async move { archiver.round().await }
+    });
+    until("the upload", || place.faults.count("PUT", ".png") == 1).await;
+    place.house.gateway.core().store.delete(id).await.unwrap();
+    round.await.unwrap();
+    let store = &place.house.gateway.core().store;
+    while store.is_buried(id).await.unwrap() {
+        archiver.round().await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(place.objects().await, []);
+    assert!(store.record(&id).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_away_costs_nothing_but_time() {
+    let place = Place::new("away/").await;
+    place.faults.inject("PUT", Fault::Answer(503, "SlowDown"));
+    let mut made = Vec::new();
+    let archiver = Arc::new(place.archiver());
+    made.push(place.picture("number 0").await);
+    let round = tokio::spawn({
+        let archiver = Arc::clone(&archiver);
+        async move { archiver.round().await }
+    });
+    until("a failure", || place.house.metric("picgate_archive_failures_total{why=\"busy\"}") >= 1).await;
+    for n in 1..12 {
+        made.push(place.picture(&format!("number {n}")).await);
+    }
+    place.faults.heal();
+    let mut archived = round.await.unwrap().archived;
+    archived += archiver.round().await.archived;
+    assert_eq!(archived, 12);
+    let bucket = place.bucket();
+    for (_, id, bytes) in &made {
+        assert_eq!(read(&bucket, *id).await.unwrap(), *bytes);
+    }
+    let pictures = place.objects().await.iter().filter(|found| matches!(found.what, What::Picture(_))).count();
+    assert_eq!(pictures, 12);
+}
+
+#[tokio::test]
+async fn a_picture_the_bucket_spoils_does_not_hold_up_the_others() {
+    let place = Place::new("spoilt/").await;
+    place.picture("the first").await;
+    // Whatever is sent arrives otherwise, as many times as one picture is tried.
+    place.faults.inject_times(5, "PUT", Fault::FlipUpload(300));
+    let archiver = place.archiver();
+    let first = archiver.round().await;
+    assert_eq!((first.archived, first.troublesome), (0, 1));
+    place.picture("the second").await;
+    let second = archiver.round().await;
+    assert_eq!((second.archived, second.troublesome), (1, 0));
+}
+
+#[tokio::test]
+async fn a_download_that_breaks_goes_on_where_it_broke() {
+    let place = Place::new("resume/").await;
+    let (path, id, bytes) = place.evicted("a glacier").await;
+    place.faults.inject_times(1, "GET", Fault::CutAfter(bytes.len() / 2));
+    assert_eq!(place.house.get(&path).await.body, bytes);
+    until("the file", || place.file(id).exists()).await;
+    assert_eq!(place.faults.count("GET", ".png"), 2);
+}
+
+#[tokio::test]
+async fn a_wrong_picture_from_the_archive_is_never_served_whole_nor_kept() {
+    let place = Place::new("wrong/").await;
+    let (path, id, bytes) = place.evicted("a canyon").await;
+    place.faults.inject("GET", Fault::FlipDownload(bytes.len() / 2));
+    let mut wire = wire::Wire::to(&place.house).await;
+    wire.send(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+    let received = wire.rest().await;
+    let head = String::from_utf8_lossy(&received[..200]).to_lowercase();
+    assert!(head.starts_with("http/1.1 200"), "{head}");
+    let body = received.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+    assert!(received.len() - body < bytes.len(), "the last byte is held back");
+    assert!(!place.file(id).exists());
+    place.faults.heal();
+    assert_eq!(place.house.get(&path).await.body, bytes);
+}
+
+#[tokio::test]
+async fn while_the_archive_is_away_only_what_is_not_here_is_missing() {
+    let place = Place::new("503/").await;
+    let (evicted, ..) = place.evicted("a volcano").await;
+    let (here, _, bytes) = place.picture("an island").await;
+    place.faults.inject("GET", Fault::Answer(503, "SlowDown"));
+    let answer = place.house.get(&evicted).await;
+    answer.error(503, "unavailable");
+    assert_eq!(answer.header("retry-after"), "5");
+    let nobodys = format!("/images/{}", PictureId::of(b"nobody's"));
+    assert_eq!(place.house.get(&nobodys).await.status, 503, "only the archive could tell");
+    assert_eq!(place.house.get(&here).await.body, bytes);
+    place.picture("made meanwhile").await;
+}
+
+#[tokio::test]
+async fn a_full_disk_lets_archived_pictures_pass_through_memory() {
+    let place = Place::new("full/").await;
+    let (path, id, bytes) = place.evicted("a desert").await;
+    let faults = Arc::clone(&place.faults);
+    let store = "store: { durability: process, min_free: 900000GiB }";
+    let full = Place::at(faults, "full/", &[&line("full/", ""), store]).await;
+    let range = full.house.send(Method::GET, &path, &[("range", "bytes=-10")], "").await;
+    assert_eq!((range.status.as_u16(), &range.body[..]), (206, &bytes[bytes.len() - 10..]));
+    assert_eq!(full.house.get(&path).await.body, bytes);
+    assert!(!full.file(id).exists());
+}
+
+#[tokio::test]
+async fn clients_can_be_sent_to_the_bucket() {
+    let place = Place::with("presigned/", "redirect: presigned").await;
+    let (path, id, bytes) = place.evicted("a forest").await;
+    let answer = place.house.get(&path).await;
+    assert_eq!(answer.status, 302);
+    assert_eq!(answer.header("cache-control"), "private, max-age=300");
+    assert_eq!(place.house.get(answer.header("location")).await.body, bytes);
+    assert!(!place.file(id).exists());
+
+    let place = Place::with("a public/", "redirect: public, public_url: \"https://cdn.example/pics\"").await;
+    let (path, id, _) = place.evicted("a river").await;
+    let answer = place.house.get(&path).await;
+    assert_eq!(answer.header("location"), format!("https://cdn.example/pics/a%20public/{id}.png"));
+}
+
+#[tokio::test]
+async fn a_server_that_stops_and_comes_back_gets_everything() {
+    let mut server = Seaweed::own().await;
+    let faults = Arc::new(Faults::before(server.addr()).await);
+    let place = Place::at(faults, "outage/", &[&line("outage/", "")]).await;
+    let archiver = Arc::new(place.archiver());
+    let rounds = tokio::spawn({
+        let archiver = Arc::clone(&archiver);
+        async move {
+            loop {
+                archiver.round().await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    });
+    let archived = || place.house.metric("picgate_archived_total");
+    let mut made = Vec::new();
+    for n in 0..5 {
+        made.push(place.picture(&format!("before {n}")).await);
+    }
+    until("the first five", || archived() == 5).await;
+    server.stop();
+    for n in 0..20 {
+        made.push(place.picture(&format!("meanwhile {n}")).await);
+    }
+    assert_eq!(archived(), 5);
+    server.start().await;
+    let start = Instant::now();
+    while archived() < 25 {
+        assert!(start.elapsed() < Duration::from_secs(90), "{} of 25", archived());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    rounds.abort();
+    let bucket = place.bucket();
+    for (_, id, bytes) in &made {
+        assert_eq!(read(&bucket, *id).await.unwrap(), *bytes);
+    }
+    // All local copies go; everything is served again, one download each.
+    let store = &place.house.gateway.core().store;
+    for (_, id, _) in &made {
+        assert!(store.evict(*id).await.unwrap().is_some());
+    }
+    let before = place.faults.count("GET", ".png");
+    let asked = join_all(made.iter().flat_map(|made| [made; 4]).map(async |(path, _, bytes)| {
+        assert_eq!(place.house.get(path).await.body, *bytes);
+    }));
+    asked.await;
+    assert_eq!(place.faults.count("GET", ".png") - before, made.len());
+}
