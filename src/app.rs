@@ -75,8 +75,8 @@ impl App {
     }
 }
 
-/// Puts another configuration in force. What is bound to the process (listeners, data directory, store, metrics) stays as
-/// it was started.
+/// Puts another configuration in force. What is bound to the process (listeners, data directory, archive, most of the store,
+/// metrics) stays as it was started.
 ///
 /// Reads `state/`: not for an async worker.
 ///
@@ -85,7 +85,9 @@ impl App {
 pub fn reload(gateway: &Gateway, config: Config) -> Result<(), StartError> {
     let core = gateway.core();
     let stored = stored_keys(&core.store)?;
-    core.replace(settings(config, &stored, &core.store)?);
+    let settings = settings(config, &stored, &core.store)?;
+    core.store.follow(&settings.config.store);
+    core.replace(settings);
     Ok(())
 }
 

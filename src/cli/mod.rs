@@ -5,8 +5,10 @@ mod archive;
 mod check;
 mod demo;
 mod pid_file;
+mod progress;
 mod reload;
 mod run;
+mod store;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -45,6 +47,9 @@ enum Command {
     /// The archive: an S3-compatible bucket.
     #[command(subcommand)]
     Archive(archive::Archive),
+    /// The pictures under data_dir: check and mend them, build their index anew.
+    #[command(subcommand)]
+    Store(store::Store),
     /// Try it out: the gateway and a demo upstream that draws pictures, with nothing to configure.
     Demo(demo::Options),
     /// Run only the demo upstream: an OpenAI-shaped API that draws pictures from prompts.
@@ -66,6 +71,7 @@ impl Cli {
             Command::Run { config, upgrade } => run::run(&config, upgrade),
             Command::Check { config } => check::check(&config),
             Command::Archive(archive) => archive.run(),
+            Command::Store(store) => store.run(),
             Command::Demo(options) => demo::demo(&options),
             Command::DemoUpstream { port, no_inspect } => demo::upstream(port, no_inspect),
         };
@@ -90,6 +96,11 @@ impl Failure {
     /// Something does not work: exit code 1.
     fn broken(message: impl std::fmt::Display) -> Self {
         Self { message: format!("picgate: {message}"), code: 1 }
+    }
+
+    /// It could not be tried: exit code 2.
+    fn not_run(message: impl std::fmt::Display) -> Self {
+        Self { message: format!("picgate: {message}"), code: 2 }
     }
 
     /// The configuration is wrong: exit code 2.

@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::check;
 use crate::{
     app,
-    config::Config,
+    config::{self, Config, Durability},
     gateway::{
         Gateway,
         server::{self, BoxedService},
@@ -42,16 +42,22 @@ pub(super) fn on_hup(gateway: Gateway, started: Config, file: Option<PathBuf>) -
     })
 }
 
+/// What of these settings the process keeps to its end.
+fn bound(store: &config::Store) -> (u64, Durability) {
+    (store.memory_cache, store.durability)
+}
+
 fn reload(gateway: &Gateway, started: &Config, file: &Path) -> Result<(), String> {
     let config = check::load(file).map_err(|failure| failure.message)?.config;
-    let bound = [
+    let changes = [
         ("listen", config.listen != started.listen),
         ("metrics", config.metrics != started.metrics),
         ("data_dir", config.data_dir != started.data_dir),
-        ("store", config.store != started.store),
+        ("archive", config.archive != started.archive),
+        ("store", bound(&config.store) != bound(&started.store)),
         ("limits.pixel_threads", config.limits.pixel_threads != started.limits.pixel_threads),
     ];
-    for (key, _) in bound.iter().filter(|(_, changed)| *changed) {
+    for (key, _) in changes.iter().filter(|(_, changed)| *changed) {
         log::warn!("HUP: picgate.{key} has changed; that takes effect at the next start");
     }
     app::reload(gateway, config).map_err(|error| error.to_string())

@@ -7,9 +7,6 @@ pub(super) const NOT_ACTING: &[&str] = &[
     "images.history.images",
     "images.max_input_pixels",
     "limits.header_timeout",
-    "store.max_bytes",
-    "store.retention",
-    "store.ttl",
 ];
 
 /// Whether the setting at this path does nothing yet. What stands under a model counts like what stands in its place

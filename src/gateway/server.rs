@@ -2,7 +2,12 @@
 //!
 //! [`Process`] is all a program needs; the services are there one by one for those who have a server of their own.
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use async_trait::async_trait;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -24,7 +29,14 @@ use pingora_proxy::ProxyServiceBuilder;
 use prometheus::{Encoder, Registry, TextEncoder};
 
 use super::Gateway;
-use crate::{background::archiver::Archiver, config::Listen};
+use crate::{
+    background::{
+        archiver::Archiver,
+        eviction::{Moment, Sweeper},
+        gauges::Gauges,
+    },
+    config::Listen,
+};
 
 /// A service to add to a Pingora server.
 pub type BoxedService = Box<dyn ServiceWithDependents>;
@@ -35,6 +47,8 @@ const H2_CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 const H2_IDLE: Duration = Duration::from_secs(120);
 /// How soon the archiver looks again for what waits.
 const ARCHIVE_PAUSE: Duration = Duration::from_secs(1);
+/// How often the numbers about the store are read.
+const GAUGES: Duration = Duration::from_secs(5);
 /// How often the upstreams' model lists are asked for, so that no client waits for it.
 const CATALOGUE: Duration = Duration::from_secs(60);
 
@@ -89,7 +103,7 @@ pub fn metrics(registry: Registry, address: SocketAddr) -> BoxedService {
 
 /// The gateway's work that no request waits for.
 pub fn background(gateway: Gateway) -> Vec<BoxedService> {
-    let mut services = vec![catalogue(gateway.clone())];
+    let mut services = vec![catalogue(gateway.clone()), eviction(gateway.clone()), gauges(gateway.clone())];
     if let Some(bucket) = gateway.core().tier.bucket() {
         let core = gateway.core();
         services.push(archiver(Archiver::new(core.store.clone(), bucket.clone(), core.metrics.clone())));
@@ -109,6 +123,45 @@ fn catalogue(gateway: Gateway) -> BoxedService {
                 }
                 let core = gateway.core();
                 core.catalogue.list(&core.settings().config).await;
+            }
+        }
+    })
+}
+
+/// The settings of the moment count, so that HUP changes them.
+fn eviction(gateway: Gateway) -> BoxedService {
+    task("eviction", move |mut shutdown| {
+        let gateway = gateway.clone();
+        async move {
+            let core = gateway.core();
+            let mut sweeper = Sweeper::new(core.store.clone(), core.metrics.clone());
+            let ticks = async {
+                loop {
+                    let config = core.settings().config.clone();
+                    sweeper.tick(&config.store, Moment::now()).await;
+                    tokio::time::sleep(Sweeper::pause(&config.store)).await;
+                }
+            };
+            tokio::select! {
+                () = shutdown.requested() => {}
+                () = ticks => {}
+            }
+        }
+    })
+}
+
+fn gauges(gateway: Gateway) -> BoxedService {
+    task("gauges", move |mut shutdown| {
+        let gateway = gateway.clone();
+        async move {
+            let core = gateway.core();
+            let mut gauges = Gauges::new(core.store.clone(), core.metrics.clone());
+            let mut turns = tokio::time::interval(GAUGES);
+            loop {
+                tokio::select! {
+                    () = shutdown.requested() => return,
+                    _ = turns.tick() => gauges.tick(SystemTime::now()).await,
+                }
             }
         }
     })

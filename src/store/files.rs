@@ -23,6 +23,7 @@ use std::{
 use super::{
     Facts, Record, StoreError,
     error::Doing,
+    file,
     index::Entry,
     layout::{Layout, shard_of},
     record::unix_ms,
@@ -123,14 +124,8 @@ impl Files {
 
     /// Whether its bytes are those of its name. Reads all of them.
     pub(super) fn is_whole(&self, facts: &Facts) -> io::Result<bool> {
-        let mut file = File::open(self.layout.blob(&facts.id, facts.format))?;
-        let (mut hasher, mut piece) = (Hasher::default(), vec![0; 128 * 1024]);
-        loop {
-            match file.read(&mut piece)? {
-                0 => return Ok(hasher.finish() == facts.id),
-                read => hasher.update(piece.get(..read).unwrap_or_default()),
-            }
-        }
+        let file = file::open_unseen(&self.layout.blob(&facts.id, facts.format))?;
+        Ok(hash(&file, |_| {})? == facts.id)
     }
 
     /// Makes the names in this picture's folder last, if they must.
@@ -155,6 +150,20 @@ impl Files {
             }
         }
         Ok(())
+    }
+}
+
+/// The name these bytes have. `read` is told of each piece.
+pub(super) fn hash(mut file: &File, read: impl Fn(u64)) -> io::Result<PictureId> {
+    let (mut hasher, mut piece) = (Hasher::default(), vec![0; 128 * 1024]);
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(hasher.finish()),
+            len => {
+                hasher.update(piece.get(..len).unwrap_or_default());
+                read(len as u64);
+            }
+        }
     }
 }
 

@@ -32,14 +32,22 @@ pub(super) enum Kind {
 }
 
 impl Layout {
+    /// The places of a store, whether it is there or not.
+    fn of(root: &Path) -> Self {
+        Self { root: root.to_owned(), images: root.join("images"), tmp: root.join("tmp"), state: root.join("state") }
+    }
+
+    /// The folders of a store that is there. Nothing in them is touched: a gateway may be running.
+    pub(super) fn existing(root: &Path) -> io::Result<Self> {
+        let layout = Self::of(root);
+        fs::read_dir(&layout.images)?;
+        fs::create_dir_all(&layout.tmp)?;
+        Ok(layout)
+    }
+
     /// Makes the folders that are missing, and removes what dead processes left in `tmp/`.
     pub(super) fn create(root: &Path) -> io::Result<Self> {
-        let layout = Self {
-            root: root.to_owned(),
-            images: root.join("images"),
-            tmp: root.join("tmp"),
-            state: root.join("state"),
-        };
+        let layout = Self::of(root);
         for dir in [&layout.images, &layout.tmp] {
             fs::create_dir_all(dir)?;
         }
@@ -77,6 +85,11 @@ impl Layout {
     /// The folder of this picture's variants.
     pub(super) fn variants(&self, id: &PictureId) -> PathBuf {
         self.all_variants().join(id.shard()).join(id.to_string())
+    }
+
+    /// Where files go that are not what they should be.
+    pub(super) fn damaged(&self) -> PathBuf {
+        self.root.join("damaged")
     }
 
     /// The folder of all pictures whose id begins with this byte.

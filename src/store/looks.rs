@@ -1,6 +1,9 @@
 //! When pictures are looked at: remembered in memory, told to the index coarsely, never written per look.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, SystemTime},
+};
 
 use quick_cache::sync::Cache;
 
@@ -17,7 +20,7 @@ const PER_TTL: u32 = 16;
 /// Decides which looks the index is told of.
 #[derive(Debug)]
 pub(super) struct Looks {
-    step_ms: u64,
+    step_ms: AtomicU64,
     /// The step in which a picture was last told of.
     told: Cache<PictureId, u64>,
 }
@@ -25,9 +28,12 @@ pub(super) struct Looks {
 impl Looks {
     /// `ttl`: how long after its last look a picture may go.
     pub(super) fn new(ttl: Option<Duration>) -> Self {
-        let (least, most) = STEP;
-        let step = ttl.map_or(most, |ttl| (ttl / PER_TTL).clamp(least, most));
-        Self { step_ms: u64::try_from(step.as_millis()).unwrap_or(u64::MAX), told: Cache::new(REMEMBERED) }
+        Self { step_ms: AtomicU64::new(step_ms(ttl)), told: Cache::new(REMEMBERED) }
+    }
+
+    /// Another time takes its place.
+    pub(super) fn set_ttl(&self, ttl: Option<Duration>) {
+        self.step_ms.store(step_ms(ttl), Ordering::Relaxed);
     }
 
     /// Notes a look now. The time to tell the index, if it is due.
@@ -36,13 +42,19 @@ impl Looks {
     }
 
     fn note_at(&self, id: &PictureId, now_ms: u64) -> Option<u64> {
-        let step = now_ms / self.step_ms;
+        let step = now_ms / self.step_ms.load(Ordering::Relaxed);
         if self.told.get(id) == Some(step) {
             return None;
         }
         self.told.insert(*id, step);
         Some(now_ms)
     }
+}
+
+fn step_ms(ttl: Option<Duration>) -> u64 {
+    let (least, most) = STEP;
+    let step = ttl.map_or(most, |ttl| (ttl / PER_TTL).clamp(least, most));
+    u64::try_from(step.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -63,7 +75,7 @@ mod tests {
     fn the_step_fits_the_time_to_live() {
         for (ttl, step_ms) in [(None, 3_600_000), (Some(72 * 3600), 3_600_000), (Some(3600), 225_000), (Some(1), 1_000)]
         {
-            assert_eq!(Looks::new(ttl.map(Duration::from_secs)).step_ms, step_ms, "{ttl:?}");
+            assert_eq!(super::step_ms(ttl.map(Duration::from_secs)), step_ms, "{ttl:?}");
         }
     }
 }

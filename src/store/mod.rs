@@ -50,6 +50,7 @@ mod layout;
 mod looks;
 mod lookup;
 mod picture;
+mod rebuild;
 mod record;
 mod remove;
 mod space;
@@ -57,6 +58,7 @@ mod spool;
 mod state;
 mod tmp;
 mod variants;
+mod verify;
 mod writer;
 
 #[cfg(test)]
@@ -71,9 +73,11 @@ pub use error::StoreError;
 pub use growing::{Failure, Filling, Growing};
 pub use index::{Archiving, Counts, Cursor, Entry, Findings, IndexState, InvalidCursor, Page};
 pub use picture::{Body, Facts, Picture};
+pub use rebuild::{Rebuild, Rebuilt};
 pub use record::{Archived, Generation, NewRecord, Record};
 pub use spool::{Spool, SpoolReader};
 pub use state::State;
+pub use verify::{Checked, Fault, Finding, Mended, Progress, Verify};
 pub use writer::{PictureWriter, Replay};
 
 use crate::{config, picture::PictureId};
@@ -179,6 +183,13 @@ impl Store {
         self.inner.files.archive.as_deref()
     }
 
+    /// Follows the settings that may change while it is open: `min_free`, and `ttl`, which says how exactly looks are
+    /// remembered.
+    pub fn follow(&self, settings: &config::Store) {
+        self.inner.looks.set_ttl(settings.ttl);
+        self.inner.space.set_min_free(settings.min_free);
+    }
+
     /// The files under `state/`.
     pub fn state(&self) -> State {
         State::new(self.inner.files.layout.clone())
@@ -216,6 +227,11 @@ impl Store {
     /// `false`: another has it until its time is over.
     pub async fn lease(&self, name: &str, holder: &str, time: Duration) -> Result<bool, StoreError> {
         self.inner.index.lease(name, holder, time).await
+    }
+
+    /// Resolves when what was told to the index before is in it. Whoever changes many pictures waits here now and then.
+    pub async fn index_settled(&self) {
+        self.inner.index.settled().await;
     }
 
     /// Whether pictures can be listed.

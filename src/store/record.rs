@@ -108,6 +108,12 @@ impl Record {
         }
     }
 
+    /// The same record of a picture whose file says otherwise.
+    pub(super) fn about(self, facts: &Facts) -> Self {
+        let media_type = facts.format.media_type().to_owned();
+        Self { format: facts.format, media_type, bytes: facts.len, ..self }
+    }
+
     /// Whether the archive of this name was seen to have it.
     pub fn is_archived_at(&self, place: &str) -> bool {
         self.archived.as_ref().is_some_and(|archived| archived.place == place)

@@ -45,6 +45,13 @@ impl Store {
         blocking(move || inner.delete(&id)).await
     }
 
+    /// Deletes a picture for its age, and gives the bytes that went. `None`: it stays, because it was not made before
+    /// `before_ms` (milliseconds since 1970), is pinned, or went to an archive once.
+    pub async fn expire(&self, id: PictureId, before_ms: u64) -> Result<Option<u64>, StoreError> {
+        let inner = self.inner.clone();
+        blocking(move || inner.expire(&id, before_ms)).await
+    }
+
     /// Up to `limit` deleted pictures behind `after` that the archive may still have.
     pub async fn buried(&self, after: Option<PictureId>, limit: usize) -> Result<Vec<PictureId>, StoreError> {
         self.inner.index.buried(after, limit).await
@@ -87,8 +94,27 @@ impl Inner {
         Ok(there.then_some(record.bytes))
     }
 
+    fn expire(&self, id: &PictureId, before_ms: u64) -> Result<Option<u64>, StoreError> {
+        let files = &self.files;
+        let _gate = files.alone(id);
+        let Some(record) = files.record(id)? else { return Ok(None) };
+        if record.created_ms >= before_ms || record.pinned || record.archived.is_some() || files.is_buried(id) {
+            // The index may have believed otherwise.
+            self.index.put(files.entry(&record));
+            return Ok(None);
+        }
+        let bytes = if files.has_blob(id, record.format, record.bytes) { record.bytes } else { 0 };
+        self.delete_alone(id)?;
+        Ok(Some(bytes))
+    }
+
     fn delete(&self, id: &PictureId) -> Result<bool, StoreError> {
         let _gate = self.files.alone(id);
+        self.delete_alone(id)
+    }
+
+    /// The caller holds the gate.
+    fn delete_alone(&self, id: &PictureId) -> Result<bool, StoreError> {
         let there = bury(&self.files, id)?;
         // A reader that opened the file before it went may put it into the memory cache after this; it looks again then.
         self.lookup.forget(id);

@@ -3,7 +3,10 @@
 use std::{
     io,
     path::PathBuf,
-    sync::Mutex,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -16,13 +19,17 @@ const FRESH: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Space {
     dir: PathBuf,
-    min_free: u64,
+    min_free: AtomicU64,
     last: Mutex<Option<(Instant, u64)>>,
 }
 
 impl Space {
     pub(super) fn new(dir: PathBuf, min_free: u64) -> Self {
-        Self { dir, min_free, last: Mutex::new(None) }
+        Self { dir, min_free: min_free.into(), last: Mutex::new(None) }
+    }
+
+    pub(super) fn set_min_free(&self, min_free: u64) {
+        self.min_free.store(min_free, Ordering::Relaxed);
     }
 
     /// [`StoreError::Full`] when too little is left. May block.
@@ -30,7 +37,8 @@ impl Space {
     /// Between two readings a second's worth of pictures can pass, so the guard is a margin, not a promise: a disk that
     /// fills up all the same is told by the write that fails.
     pub(super) fn check(&self) -> Result<(), StoreError> {
-        if self.min_free == 0 {
+        let min_free = self.min_free.load(Ordering::Relaxed);
+        if min_free == 0 {
             return Ok(());
         }
         let mut last = self.last.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -42,7 +50,7 @@ impl Space {
                 free
             }
         };
-        if free < self.min_free { Err(StoreError::Full) } else { Ok(()) }
+        if free < min_free { Err(StoreError::Full) } else { Ok(()) }
     }
 
     /// Bytes an ordinary user may still write. May block.

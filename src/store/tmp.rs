@@ -52,6 +52,11 @@ impl TmpFile {
         &self.file
     }
 
+    /// Gives it another name where there is no file. The one in `tmp/` goes when this is dropped.
+    pub(super) fn link(&self, to: &Path) -> io::Result<()> {
+        fs::hard_link(&self.path, to)
+    }
+
     /// Renames it to where it belongs. Not lasting before the folder is [synced](sync_dir).
     pub(super) fn persist(&mut self, to: &Path) -> io::Result<()> {
         fs::rename(&self.path, to)?;

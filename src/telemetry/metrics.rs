@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, Result};
 
+use super::Keeping;
+
 /// From a picture out of memory to a slow generation, in seconds.
 const SECONDS: [f64; 14] = [0.001, 0.005, 0.02, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 180.0, 600.0];
 
@@ -36,6 +38,8 @@ pub struct Metrics {
     pub pixel_seconds: Histogram,
     /// From the last byte of a picture to its being safe.
     pub commit_seconds: Histogram,
+    /// The store.
+    pub keeping: Keeping,
     /// Pictures the archive has now.
     pub archived: IntCounter,
     pub archived_bytes: IntCounter,
@@ -93,6 +97,7 @@ impl Metrics {
             pixel_jobs: counters("picgate_pixel_jobs_total", "Pictures decoded, or refused to be.", &["result"])?,
             pixel_seconds,
             commit_seconds,
+            keeping: Keeping::register(registry)?,
             archived: counter("picgate_archived_total", "Pictures brought to the archive.")?,
             archived_bytes: counter("picgate_archived_bytes_total", "Bytes of pictures brought to the archive.")?,
             archive_failures: counters("picgate_archive_failures_total", "Failed attempts at the archive.", &["why"])?,

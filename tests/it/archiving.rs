@@ -457,3 +457,68 @@ async fn nobody_is_sent_from_a_signed_url_to_one_that_never_ends() {
     let (path, _, bytes) = place.evicted("a valley").await;
     assert_eq!(place.house.get(&path).await.body, bytes);
 }
+
+/// `make torture`. How long the bucket is away: `PICGATE_OUTAGE_SECONDS`, 120 if not set.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes"]
+#[expect(clippy::print_stdout, reason = "what it measured is what it is run for")]
+async fn minutes_without_the_bucket_under_load() {
+    let away: u64 = std::env::var("PICGATE_OUTAGE_SECONDS").map_or(120, |text| text.parse().unwrap());
+    let mut server = Seaweed::own().await;
+    let faults = Arc::new(Faults::before(server.addr()).await);
+    let place = Arc::new(Place::at(faults, "minutes/", &[&line("minutes/", "")]).await);
+    let archiver = place.archiver();
+    tokio::spawn(async move {
+        loop {
+            archiver.round().await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    });
+    server.stop();
+    let end = Instant::now() + Duration::from_secs(away);
+    let clients: Vec<_> = (0..16)
+        .map(|client| {
+            let place = Arc::clone(&place);
+            tokio::spawn(async move {
+                let mut made = Vec::new();
+                while Instant::now() < end {
+                    let prompt = format!("size:64x64 client {client}, number {}", made.len());
+                    let answer = place.house.generate(json!({ "prompt": prompt })).await.ok();
+                    made.push(answer["data"][0]["url"].as_str().unwrap().to_owned());
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                made
+            })
+        })
+        .collect();
+    let mut made = Vec::new();
+    for client in clients {
+        made.extend(client.await.unwrap());
+    }
+    made.sort();
+    made.dedup();
+    let archived = || place.house.metric("picgate_archived_total");
+    assert_eq!(archived(), 0);
+    server.start().await;
+    while archived() == 0 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let (start, first) = (Instant::now(), archived());
+    while archived() < made.len() as u64 {
+        assert!(start.elapsed() < Duration::from_secs(600), "{} of {}", archived(), made.len());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let took = start.elapsed();
+    let rate = (made.len() as u64 - first) as f64 / took.as_secs_f64();
+    println!("{} pictures made in {away} s without the bucket; drained in {took:.1?}, {rate:.0} a second", made.len());
+    let puts = place.faults.count("PUT", ".png");
+    let bucket = place.bucket();
+    let mut found = 0;
+    for url in &made {
+        let id: PictureId = url.rsplit('/').next().unwrap().split('.').next().unwrap().parse().unwrap();
+        let bytes = read(&bucket, id).await.unwrap();
+        assert_eq!(PictureId::of(&bytes), id);
+        found += 1;
+    }
+    println!("{found} found whole in the bucket, {puts} puts that reached a server or not");
+}

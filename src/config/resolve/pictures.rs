@@ -5,7 +5,6 @@ use std::num::NonZeroUsize;
 use super::super::{
     Access, AnswerPolicy, Archive, Durability, Fetch, Heartbeat, History, Images, Limits, OnDisconnect, Redirect,
     ResponseForm, Secret, Serving, Store, Variants,
-    not_acting::is_not_acting,
     reader::{Map, Node},
 };
 
@@ -113,8 +112,8 @@ pub(super) fn fetch(node: &Node<'_>) -> Option<Fetch> {
     })
 }
 
-/// The map `store`. Without an archive no local copy has another, so nothing may be removed for its age or for room:
-/// whoever wrote such a limit is told.
+/// The map `store`. Without an archive no local copy has another, so nothing may be removed for its age or for room; with
+/// one, nothing is deleted for its age. Whoever wrote a limit that cannot act is told.
 pub(super) fn store(node: &Node<'_>, has_archive: bool) -> Option<Store> {
     let default = Store::default();
     let mut map = node.map()?;
@@ -128,19 +127,18 @@ pub(super) fn store(node: &Node<'_>, has_archive: bool) -> Option<Store> {
         retention: map.or_off("retention", default.retention, |node| node.duration_or("never")),
         min_free: map.or("min_free", default.min_free, Node::size),
     };
-    if !has_archive {
-        warn_without_archive(&mut map, "ttl", store.ttl, default.ttl);
-        warn_without_archive(&mut map, "max_bytes", store.max_bytes, default.max_bytes);
+    let cannot_act = if has_archive {
+        vec![("retention", store.retention.is_some(), "cannot act beside an `archive`, which keeps every picture")]
+    } else {
+        const ONLY_COPY: &str = "cannot act without an `archive`: nothing deletes the only copy of a picture";
+        vec![("ttl", store.ttl.is_some(), ONLY_COPY), ("max_bytes", store.max_bytes.is_some(), ONLY_COPY)]
+    };
+    for (key, is_set, why) in cannot_act {
+        if let Some(node) = map.get(key).filter(|_| is_set) {
+            node.warn(why);
+        }
     }
     Some(store)
-}
-
-fn warn_without_archive<T: PartialEq>(map: &mut Map<'_>, key: &'static str, value: Option<T>, default: Option<T>) {
-    let Some(node) = map.get(key) else { return };
-    let warned_already = value != default && is_not_acting(&node.path);
-    if value.is_some() && !warned_already {
-        node.warn("cannot act without an `archive`: nothing deletes the only copy of a picture");
-    }
 }
 
 pub(super) fn archive(node: &Node<'_>) -> Option<Archive> {

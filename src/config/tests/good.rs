@@ -272,10 +272,13 @@ fn warnings_are_given_where_something_has_no_effect() {
         ("store: { max_bytes: 10GiB }", vec![format!("5:23: picgate.store.max_bytes: {NO_ARCHIVE}")]),
         (
             "store: { ttl: 1h, max_bytes: 1GiB }",
-            vec![format!("5:17: picgate.store.ttl: {NOT_YET}"), format!("5:32: picgate.store.max_bytes: {NOT_YET}")],
+            vec![
+                format!("5:17: picgate.store.ttl: {NO_ARCHIVE}"),
+                format!("5:32: picgate.store.max_bytes: {NO_ARCHIVE}"),
+            ],
         ),
         ("store: { ttl: never, max_bytes: 0, retention: never, min_free: 5GiB }", vec![]),
-        ("store: { retention: 30d }", vec![format!("5:23: picgate.store.retention: {NOT_YET}")]),
+        ("store: { retention: 30d }", vec![]),
         (
             "images: { heartbeat: { sse: off, json: off }, history: { images: 0, bytes: 0 }, max_input_pixels: 0 }",
             vec![],
@@ -290,8 +293,8 @@ fn warnings_are_given_where_something_has_no_effect() {
             vec![format!("5:87: picgate.models[0].images.max_input_pixels: {NOT_YET}")],
         ),
         (
-            "store: { ttl: 72h }\narchive: { endpoint: \"http://s3\", bucket: b, access_key_id: a, secret_access_key: b }",
-            vec![],
+            "store: { ttl: 72h, max_bytes: 1GiB, retention: 30d }\narchive: { endpoint: \"http://s3\", bucket: b, access_key_id: a, secret_access_key: b }",
+            vec!["5:50: picgate.store.retention: cannot act beside an `archive`, which keeps every picture".into()],
         ),
     ] {
         assert_eq!(warnings(&with(lines)), expected, "{lines}");

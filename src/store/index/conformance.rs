@@ -205,4 +205,6 @@ async fn leases(index: &dyn Index) {
     assert!(index.lease("sweeper", "two", long).await.unwrap());
     assert!(index.lease("archiver", "one", over).await.unwrap());
     assert!(index.lease("archiver", "two", long).await.unwrap());
+    // As after the clock was set back: it ends later than one that begins now.
+    assert!(index.lease("archiver", "three", long / 2).await.unwrap());
 }

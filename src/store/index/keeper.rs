@@ -11,7 +11,10 @@ use std::{
 };
 
 use tokio::{
-    sync::mpsc::{Receiver, Sender, channel},
+    sync::{
+        mpsc::{Receiver, Sender, channel},
+        oneshot,
+    },
     time::timeout,
 };
 
@@ -33,8 +36,16 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The handle to the index and its thread. The thread ends when the handle is dropped.
 #[derive(Debug)]
 pub(in crate::store) struct Keeper {
-    changes: Sender<Change>,
+    changes: Sender<Told>,
     shared: Arc<Shared>,
+}
+
+/// What the thread is told.
+#[derive(Debug)]
+enum Told {
+    Change(Change),
+    /// Answer when everything before this is in the index.
+    Settle(oneshot::Sender<()>),
 }
 
 #[derive(Debug, Default)]
@@ -68,7 +79,7 @@ pub struct Findings {
 
 struct Worker {
     files: Arc<Files>,
-    changes: Receiver<Change>,
+    changes: Receiver<Told>,
     shared: Arc<Shared>,
 }
 
@@ -106,7 +117,7 @@ impl Keeper {
     /// Tells that a picture was looked at.
     pub(in crate::store) fn touch(&self, id: PictureId, at_ms: u64) {
         // One that is lost only makes a picture seem older than it is.
-        let _ = self.changes.try_send(Change::Touch { id, at_ms });
+        let _ = self.changes.try_send(Told::Change(Change::Touch { id, at_ms }));
     }
 
     /// Tells of a deletion that the archive has to follow.
@@ -120,8 +131,17 @@ impl Keeper {
     }
 
     fn tell(&self, change: Change) {
-        if self.changes.try_send(change).is_err() {
+        if self.changes.try_send(Told::Change(change)).is_err() {
             self.shared.incomplete.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Resolves when everything told before is in the index, or the index has failed meanwhile. Whoever tells of many
+    /// changes waits here now and then: what finds no room is found again only by comparing everything.
+    pub(in crate::store) async fn settled(&self) {
+        let (tell, settled) = oneshot::channel();
+        if self.changes.send(Told::Settle(tell)).await.is_ok() {
+            let _ = settled.await;
         }
     }
 
@@ -299,16 +319,26 @@ impl Worker {
     }
 
     /// Applies this change and those that follow shortly.
-    async fn apply(&mut self, index: &dyn Index, first: Change) -> Result<(), IndexError> {
+    async fn apply(&mut self, index: &dyn Index, first: Told) -> Result<(), IndexError> {
         let end = tokio::time::Instant::now() + GATHER;
-        let mut batch = vec![first];
-        while batch.len() < BATCH
-            && let Ok(Some(change)) = tokio::time::timeout_at(end, self.changes.recv()).await
-        {
-            batch.push(change);
-        }
+        let (mut batch, mut next) = (Vec::new(), Some(first));
+        let waiting = loop {
+            match next {
+                Some(Told::Change(change)) => batch.push(change),
+                Some(Told::Settle(waiting)) => break Some(waiting),
+                None => break None,
+            }
+            if batch.len() >= BATCH {
+                break None;
+            }
+            next = tokio::time::timeout_at(end, self.changes.recv()).await.unwrap_or(None);
+        };
         index.apply(batch).await?;
-        index.flush().await
+        index.flush().await?;
+        if let Some(waiting) = waiting {
+            let _ = waiting.send(());
+        }
+        Ok(())
     }
 
     /// Makes the index agree with `images/`, taking in what comes meanwhile.

@@ -80,9 +80,7 @@ struct Lease {
 impl LocalIndex {
     /// Opens it, or makes an empty one; empties one that speaks of another archive. May panic on a damaged one.
     pub(super) fn open(dir: &Path, archive: Option<&str>) -> Result<Self, IndexError> {
-        // sled locks this file, and says so only in words.
-        let held = File::open(dir.join("db")).is_ok_and(|db| matches!(db.try_lock(), Err(TryLockError::WouldBlock)));
-        if held {
+        if Self::is_held(dir) {
             return Err(IndexError::Busy);
         }
         // The keeper flushes.
@@ -93,6 +91,11 @@ impl LocalIndex {
             db.insert(PLACE, place.as_bytes())?;
         }
         Ok(Self { db, changing: std::sync::Arc::default() })
+    }
+
+    /// Whether a process has it open. sled locks this file, and says so only in words.
+    pub(super) fn is_held(dir: &Path) -> bool {
+        File::open(dir.join("db")).is_ok_and(|db| matches!(db.try_lock(), Err(TryLockError::WouldBlock)))
     }
 
     /// Runs `work` where it may block. A panic of sled is damage.
@@ -189,13 +192,14 @@ impl Index for LocalIndex {
         let holder = holder.to_owned();
         self.change(move |db| {
             let now = unix_ms(SystemTime::now());
+            let until_ms = now.saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
             if let Some(value) = db.get(&key)? {
                 let lease: Lease = serde_json::from_slice(&value).map_err(damaged)?;
-                if lease.holder != holder && lease.until_ms > now {
+                // One that ends later than any that begins now was made before the clock was set back.
+                if lease.holder != holder && lease.until_ms > now && lease.until_ms <= until_ms {
                     return Ok(false);
                 }
             }
-            let until_ms = now.saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
             db.insert(key, serde_json::to_vec(&Lease { holder, until_ms }).map_err(damaged)?)?;
             Ok(true)
         })

@@ -13,14 +13,14 @@ mod keeper;
 mod local;
 mod reconcile;
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, path::Path, str::FromStr, time::Duration};
 
 use async_trait::async_trait;
 
 pub use keeper::Findings;
 pub(super) use keeper::Keeper;
 
-use super::{Facts, Record};
+use super::{Facts, Record, StoreError, files::Files};
 use crate::picture::PictureId;
 
 /// Keeps entries in order of time.
@@ -55,7 +55,8 @@ pub(super) trait Index: fmt::Debug + Send + Sync {
 
     async fn counts(&self) -> Result<Counts, IndexError>;
 
-    /// Takes or renews the lease of this name for `holder`. `false`: another holder has it until its time is over.
+    /// Takes or renews the lease of this name for `holder`. `false`: another holder has it until its time is over. All
+    /// who want a lease ask for the same time.
     async fn lease(&self, name: &str, holder: &str, time: Duration) -> Result<bool, IndexError>;
 }
 
@@ -170,6 +171,34 @@ pub(super) enum IndexError {
     /// It can only be built anew.
     #[error("it is damaged: {0}")]
     Damaged(String),
+}
+
+/// Whether a process has the index in this folder open.
+pub(super) fn is_held(dir: &Path) -> bool {
+    local::LocalIndex::is_held(dir)
+}
+
+/// Makes the index of these files where there is none; `done` is told of each shard.
+pub(super) async fn build(files: &Files, done: impl Fn(Findings)) -> Result<(Counts, Findings), StoreError> {
+    let index = local::LocalIndex::open(&files.layout.index(), files.archive.as_deref())?;
+    let mut all = Findings::default();
+    for first in 0..=u8::MAX {
+        let findings = reconcile::shard(&index, files, first).await?;
+        all = all.plus(findings);
+        done(findings);
+    }
+    index.flush().await?;
+    Ok((index.counts().await?, all))
+}
+
+impl From<IndexError> for StoreError {
+    fn from(error: IndexError) -> Self {
+        match error {
+            IndexError::Busy => StoreError::IndexClosed,
+            IndexError::Io(source) => StoreError::Io { doing: "writing the index", source },
+            IndexError::Damaged(_) => StoreError::Index,
+        }
+    }
 }
 
 // === impl Entry ===

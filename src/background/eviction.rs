@@ -1,0 +1,373 @@
+//! Takes pictures off this disk: those nobody looks at, and the oldest when there are too many.
+//!
+//! | rule | what goes | when |
+//! |---|---|---|
+//! | `store.ttl` | local copies | not looked at for so long |
+//! | `store.max_bytes` | local copies, least lately looked at first | local pictures exceed it; down to 90 % of it |
+//! | `store.min_free` | as above | the disk has less than a tenth more free than it; up to a quarter more |
+//! | `store.retention` | pictures, for good | made so long ago, and there is no archive |
+//!
+//! A local copy goes only if the archive was seen to have the picture and it is not pinned; the [store](Store::evict)
+//! looks at the record once more. So a wrong clock can cost a download, never a picture. Retention deletes the only copy:
+//! it asks for more (see [`Calendar`]).
+//!
+//! Nothing here grows with the number of pictures: a page of the index is looked at at a time, and which pictures are the
+//! least lately looked at is told by a [histogram](Ages). After each page the index is let to follow, then there is a
+//! pause as long as the page took; after a sweep one ten times as long as the sweep. Commits and readers meet a sweep
+//! only at the picture it has just in hand.
+
+#[cfg(test)]
+mod tests;
+
+use std::time::{Duration, Instant, SystemTime};
+
+use super::{ages::Ages, calendar::Calendar};
+use crate::{
+    config,
+    store::{Archiving, Cursor, Entry, IndexState, Store, StoreError},
+    telemetry::Metrics,
+};
+
+/// Entries looked at at a time.
+const PAGE: usize = 256;
+/// Ages are looked at so many times while they last.
+const PER_LIMIT: u32 = 16;
+/// Shortest and longest time between two sweeps for age.
+const SWEEP: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
+/// Shortest and longest time between two ticks. Room is looked at at every one.
+const TICK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
+/// A sweep that took some time is followed by so many times that time without one.
+const REST: u32 = 10;
+/// Which of several processes does this.
+const LEASE: &str = "eviction";
+/// How long a lease is good for. Renewed with every page.
+const LEASED_FOR: Duration = Duration::from_secs(60);
+/// The clocks must have agreed for the retention time before anything is deleted for good, but never asked for longer.
+const LONGEST_PROOF: Duration = Duration::from_secs(3600);
+/// 2020-01-01, in milliseconds since 1970. Nothing was made here before: such a time comes from a clock that was not set.
+const NOTHING_BEFORE_MS: u64 = 1_577_836_800_000;
+
+/// The time, by the clock that tells dates and may jump, and by the one that only goes on.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    pub date: SystemTime,
+    pub steady: Instant,
+}
+
+/// Evicts and deletes pictures of one store.
+#[derive(Debug)]
+pub struct Sweeper {
+    store: Store,
+    metrics: Metrics,
+    /// Tells this process from others that share the index.
+    holder: String,
+    calendar: Calendar,
+    /// When ages were last looked at.
+    aged: Option<Instant>,
+    rest_until: Option<Instant>,
+    /// The log was told that a limit cannot be kept.
+    told: bool,
+}
+
+/// What a tick did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Evicted: not looked at for `ttl`.
+    pub unseen: Gone,
+    /// Evicted: over `max_bytes`.
+    pub over_budget: Gone,
+    /// Evicted: the disk was getting full.
+    pub low_space: Gone,
+    /// Deleted for good: older than `retention`.
+    pub deleted: Gone,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gone {
+    pub pictures: u64,
+    pub bytes: u64,
+}
+
+/// Why pictures must make room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pressure {
+    Budget,
+    Space,
+}
+
+/// How a sweep ended.
+enum End {
+    Done,
+    /// The index is closed, or another process has the work now.
+    Cut,
+}
+
+// === impl Sweeper ===
+
+impl Sweeper {
+    pub fn new(store: Store, metrics: Metrics) -> Self {
+        let holder = format!("{}-{:x}", std::process::id(), getrandom::u64().unwrap_or_default());
+        let calendar = Calendar::default();
+        Self { store, metrics, holder, calendar, aged: None, rest_until: None, told: false }
+    }
+
+    /// How long to wait for the next tick under these settings.
+    pub fn pause(settings: &config::Store) -> Duration {
+        let (least, most) = TICK;
+        let shortest = [settings.ttl, settings.retention].into_iter().flatten().min();
+        shortest.map_or(most, |limit| (limit / PER_LIMIT).clamp(least, most))
+    }
+
+    /// Does what is to be done now. Nothing while the index is not complete, or another process has this work.
+    pub async fn tick(&mut self, settings: &config::Store, now: Moment) -> Swept {
+        self.calendar.see(now);
+        let mut swept = Swept::default();
+        if self.store.index_state() != IndexState::Ready || self.rest_until.is_some_and(|until| now.steady < until) {
+            return swept;
+        }
+        let start = Instant::now();
+        if self.is_due(settings, now) && self.is_ours().await {
+            self.aged = Some(now.steady);
+            if self.store.archive().is_some() {
+                self.evict_unseen(settings, now, &mut swept.unseen).await;
+            } else {
+                self.delete_old(settings, now, &mut swept.deleted).await;
+            }
+        }
+        if let Some((pressure, need)) = self.pressure(settings).await
+            && self.is_ours().await
+        {
+            let gone = match pressure {
+                Pressure::Budget => &mut swept.over_budget,
+                Pressure::Space => &mut swept.low_space,
+            };
+            self.make_room(need, now, gone).await;
+            self.tell_pressure(pressure, need, *gone);
+        }
+        if swept != Swept::default() || start.elapsed() > TICK.0 {
+            self.rest_until = Some(now.steady + start.elapsed() * REST);
+        }
+        self.count(&swept);
+        swept
+    }
+
+    fn is_due(&self, settings: &config::Store, now: Moment) -> bool {
+        let limit = if self.store.archive().is_some() { settings.ttl } else { settings.retention };
+        let (least, most) = SWEEP;
+        limit.is_some_and(|limit| {
+            let step = (limit / PER_LIMIT).clamp(least, most);
+            self.aged.is_none_or(|aged| now.steady.saturating_duration_since(aged) >= step)
+        })
+    }
+
+    async fn is_ours(&self) -> bool {
+        matches!(self.store.lease(LEASE, &self.holder, LEASED_FOR).await, Ok(true))
+    }
+
+    async fn evict_unseen(&self, settings: &config::Store, now: Moment, gone: &mut Gone) {
+        let Some(ttl) = settings.ttl else { return };
+        let before_ms = unix_ms(now.date.checked_sub(ttl).unwrap_or(SystemTime::UNIX_EPOCH));
+        let mut pages = Pages::default();
+        while let Some(page) = pages.next(&self.store).await {
+            for entry in page.iter().filter(|entry| is_evictable(entry) && entry.touched_ms < before_ms) {
+                self.evict(entry, gone).await;
+            }
+            // None behind it has been looked at earlier: a look comes after the making.
+            let over = page.last().is_none_or(|last| last.facts.created_ms >= before_ms);
+            if over || matches!(self.end_page(&mut pages).await, End::Cut) {
+                return;
+            }
+        }
+    }
+
+    async fn delete_old(&self, settings: &config::Store, now: Moment, gone: &mut Gone) {
+        let Some(retention) = settings.retention else { return };
+        if !self.calendar.has_been_right_for(retention.min(LONGEST_PROOF)) {
+            return;
+        }
+        let before_ms = unix_ms(now.date.checked_sub(retention).unwrap_or(SystemTime::UNIX_EPOCH));
+        let mut pages = Pages::default();
+        while let Some(page) = pages.next(&self.store).await {
+            let is_old =
+                |entry: &&Entry| (NOTHING_BEFORE_MS..before_ms).contains(&entry.facts.created_ms) && !entry.pinned;
+            for entry in page.iter().filter(is_old) {
+                match self.store.expire(entry.facts.id, before_ms).await {
+                    Ok(bytes) => gone.add(bytes),
+                    Err(e) => log::warn!("picture {} could not be deleted for its age: {e}", entry.facts.id),
+                }
+            }
+            let over = page.last().is_none_or(|last| last.facts.created_ms >= before_ms);
+            if over || matches!(self.end_page(&mut pages).await, End::Cut) {
+                return;
+            }
+        }
+    }
+
+    /// What presses, and how many bytes must go.
+    async fn pressure(&self, settings: &config::Store) -> Option<(Pressure, u64)> {
+        self.store.archive()?;
+        let counts = self.store.counts().await.ok()?;
+        if counts.archived == 0 || counts.local == 0 {
+            return None;
+        }
+        let over = settings.max_bytes.filter(|max| counts.local_bytes > *max);
+        let budget = over.map_or(0, |max| counts.local_bytes - (max - max / 10));
+        let space = match settings.min_free {
+            0 => 0,
+            least => match self.store.free_space().await {
+                Ok(free) if free < least.saturating_add(least / 10) => least.saturating_add(least / 4) - free,
+                _ => 0,
+            },
+        };
+        let most = budget.max(space);
+        (most > 0).then_some((if budget >= space { Pressure::Budget } else { Pressure::Space }, most))
+    }
+
+    /// Evicts the least lately looked at until so many bytes are gone: a first pass finds how old is old enough, a second
+    /// one evicts.
+    async fn make_room(&self, need: u64, now: Moment, gone: &mut Gone) {
+        let now_ms = unix_ms(now.date);
+        let mut ages = Ages::new(now_ms);
+        let mut pages = Pages::default();
+        while let Some(page) = pages.next(&self.store).await {
+            for entry in page.iter().filter(|entry| is_evictable(entry)) {
+                ages.add(entry.touched_ms, entry.facts.len);
+            }
+            if matches!(self.end_page(&mut pages).await, End::Cut) {
+                return;
+            }
+        }
+        let cut = ages.cut(need);
+        let mut of_the_cut = cut.bytes;
+        let mut pages = Pages::default();
+        while let Some(page) = pages.next(&self.store).await {
+            for entry in page.iter().filter(|entry| is_evictable(entry)) {
+                let age = ages.of(entry.touched_ms);
+                if gone.bytes >= need {
+                    return;
+                }
+                if age > cut.age {
+                    self.evict(entry, gone).await;
+                } else if age == cut.age && of_the_cut > 0 {
+                    of_the_cut = of_the_cut.saturating_sub(entry.facts.len);
+                    self.evict(entry, gone).await;
+                }
+            }
+            if matches!(self.end_page(&mut pages).await, End::Cut) {
+                return;
+            }
+        }
+    }
+
+    async fn evict(&self, entry: &Entry, gone: &mut Gone) {
+        match self.store.evict(entry.facts.id).await {
+            Ok(bytes) => gone.add(bytes),
+            Err(e) => log::warn!("picture {} could not be evicted: {e}", entry.facts.id),
+        }
+    }
+
+    /// Lets the index follow, and others have the machine.
+    async fn end_page(&self, pages: &mut Pages) -> End {
+        self.store.index_settled().await;
+        tokio::time::sleep(pages.took()).await;
+        if self.is_ours().await { End::Done } else { End::Cut }
+    }
+
+    fn tell_pressure(&mut self, pressure: Pressure, need: u64, gone: Gone) {
+        let enough = gone.bytes >= need;
+        if !enough && !self.told {
+            let (setting, lack) = (pressure.setting(), need - gone.bytes);
+            log::warn!(
+                "store.{setting} cannot be kept: {lack} bytes more should go, but what is here is pinned or waits for \
+                 the archive"
+            );
+        }
+        self.told = !enough;
+    }
+
+    fn count(&self, swept: &Swept) {
+        let evicted = [
+            ("ttl", swept.unseen),
+            (Pressure::Budget.setting(), swept.over_budget),
+            (Pressure::Space.setting(), swept.low_space),
+        ];
+        for (why, gone) in evicted.into_iter().filter(|(_, gone)| gone.pictures > 0) {
+            self.metrics.keeping.evicted.with_label_values(&[why]).inc_by(gone.pictures);
+            self.metrics.keeping.evicted_bytes.with_label_values(&[why]).inc_by(gone.bytes);
+            log::info!("evicted by store.{why}: {} pictures, {} bytes", gone.pictures, gone.bytes);
+        }
+        if swept.deleted.pictures > 0 {
+            let Gone { pictures, bytes } = swept.deleted;
+            self.metrics.keeping.deleted.inc_by(pictures);
+            log::info!("deleted by store.retention: {pictures} pictures, {bytes} bytes");
+        }
+    }
+}
+
+fn is_evictable(entry: &Entry) -> bool {
+    entry.local && entry.archive == Archiving::Done && !entry.pinned
+}
+
+pub(super) fn unix_ms(date: SystemTime) -> u64 {
+    let since = date.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The entries of the index, oldest first.
+#[derive(Debug, Default)]
+struct Pages {
+    after: Option<Cursor>,
+    since: Option<Instant>,
+}
+
+impl Pages {
+    /// `None`: there are no more, or the index cannot be read.
+    async fn next(&mut self, store: &Store) -> Option<Vec<Entry>> {
+        self.since = Some(Instant::now());
+        let page = match store.oldest(self.after, PAGE).await {
+            Ok(page) => page,
+            Err(StoreError::IndexClosed) => return None,
+            Err(e) => {
+                log::warn!("a sweep was cut off: {e}");
+                return None;
+            }
+        };
+        self.after = Some(page.last()?.cursor());
+        Some(page)
+    }
+
+    /// Since the page was asked for.
+    fn took(&self) -> Duration {
+        self.since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+}
+
+// === impl Gone ===
+
+impl Gone {
+    fn add(&mut self, bytes: Option<u64>) {
+        if let Some(bytes) = bytes {
+            self.pictures += 1;
+            self.bytes += bytes;
+        }
+    }
+}
+
+// === impl Pressure ===
+
+impl Pressure {
+    fn setting(self) -> &'static str {
+        match self {
+            Pressure::Budget => "max_bytes",
+            Pressure::Space => "min_free",
+        }
+    }
+}
+
+// === impl Moment ===
+
+impl Moment {
+    pub fn now() -> Self {
+        Self { date: SystemTime::now(), steady: Instant::now() }
+    }
+}
