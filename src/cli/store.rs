@@ -6,8 +6,10 @@ use clap::Subcommand;
 
 use super::{Failure, check, progress, run};
 use crate::{
+    archive::Bucket,
     config::{self, Config},
-    store::{Checked, Fault, Finding, Mended, Rebuild, StoreError, Verify},
+    store::{Checked, Fault, Finding, Mended, Progress, Rebuild, StoreError, Verify},
+    tier::roster,
 };
 
 #[derive(Debug, Subcommand)]
@@ -42,6 +44,12 @@ pub(super) enum Store {
         /// The configuration file (YAML).
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
+        /// First take in the records of all pictures in the archive that are not known here: for a new machine.
+        ///
+        /// Only records are fetched, a small file each; a picture comes when it is first asked for. Without this a new
+        /// machine serves the archive's pictures, too, but does not list them before they are asked for.
+        #[arg(long)]
+        from_archive: bool,
     },
 }
 
@@ -50,7 +58,12 @@ impl Store {
         run::start_logging("warn");
         match self {
             Store::Verify { config, repair } => verify(&check::load(config)?.config, *repair),
-            Store::Rebuild { config } => rebuild(&check::load(config)?.config),
+            Store::Rebuild { config, from_archive: false } => rebuild(&check::load(config)?.config),
+            Store::Rebuild { config, from_archive: true } => {
+                let config = check::load(config)?.config;
+                take_in(&config)?;
+                rebuild(&config)
+            }
         }
     }
 }
@@ -87,6 +100,23 @@ fn rebuild(config: &Config) -> Result<(), Failure> {
     println!("the index was built anew in {took:.1} s: {} pictures, {} of them here", counts.pictures, counts.local);
     if findings.damaged > 0 {
         println!("{} files are damaged: see `picgate store verify`", findings.damaged);
+    }
+    Ok(())
+}
+
+fn take_in(config: &Config) -> Result<(), Failure> {
+    let Some(archive) = &config.archive else {
+        return Err(Failure::not_run("there is no archive in the configuration"));
+    };
+    let bucket = Bucket::new(archive).map_err(Failure::not_run)?;
+    let rebuild = Rebuild::create(&config.data_dir, archive.place()).map_err(|error| not_run(config, &error))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::not_run)?;
+    let progress = Progress::default();
+    let taken = progress::shown(&progress, || runtime.block_on(roster::take_in(&bucket, &rebuild, &progress)));
+    let taken = taken.map_err(Failure::not_run)?;
+    println!("the archive has {} pictures, {} of which were not known here", taken.pictures, taken.taken);
+    if taken.failed > 0 {
+        println!("{} could not be taken in; they are served all the same", taken.failed);
     }
     Ok(())
 }

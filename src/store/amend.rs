@@ -20,25 +20,6 @@ impl Store {
         self.amend(id, move |record| record.pinned = pinned).await
     }
 
-    /// Takes in the record of a picture that the archive has and this machine may not know. `false`: it is known, or was
-    /// deleted.
-    pub async fn adopt_archived(&self, record: Record) -> Result<bool, StoreError> {
-        let Some(place) = self.inner.files.archive.clone() else { return Ok(false) };
-        let record = record.marked(Some(&place));
-        let inner = self.inner.clone();
-        blocking(move || {
-            let files = &inner.files;
-            let _gate = files.alone(&record.id);
-            if files.is_buried(&record.id) || files.record(&record.id)?.is_some() {
-                return Ok(false);
-            }
-            files.replace_record(&record)?;
-            inner.index.put(files.entry(&record));
-            Ok(true)
-        })
-        .await
-    }
-
     async fn amend(
         &self,
         id: PictureId,

@@ -128,6 +128,17 @@ impl Files {
         Ok(hash(&file, |_| {})? == facts.id)
     }
 
+    /// Writes the record of a picture that the archive has, with its mark. `None`: there is one, or it was deleted.
+    pub(super) fn adopt_archived(&self, record: Record) -> Result<Option<Record>, StoreError> {
+        let _gate = self.alone(&record.id);
+        if self.is_buried(&record.id) || self.record(&record.id)?.is_some() {
+            return Ok(None);
+        }
+        let record = record.marked(self.archive.as_deref());
+        self.replace_record(&record)?;
+        Ok(Some(record))
+    }
+
     /// Makes the names in this picture's folder last, if they must.
     pub(super) fn sync_shard(&self, id: &PictureId) -> Result<(), StoreError> {
         if self.lasting() { sync_dir(&self.layout.shard(shard_of(id))).doing("syncing a folder") } else { Ok(()) }

@@ -3,13 +3,13 @@
 use std::{fs, io, path::Path};
 
 use super::{
-    Findings, Progress, StoreError,
+    Findings, Progress, Record, StoreError,
     error::Doing,
     files::Files,
     index::{self, Counts},
     layout::Layout,
 };
-use crate::config::Durability;
+use crate::{config::Durability, picture::PictureId};
 
 /// Throws the index away and builds another.
 #[derive(Debug)]
@@ -33,6 +33,25 @@ impl Rebuild {
     pub fn new(data_dir: &Path, archive: Option<String>) -> Result<Self, StoreError> {
         let layout = Layout::existing(data_dir).doing("opening images/ under data_dir")?;
         Ok(Self { files: Files::new(layout, Durability::Power, archive), progress: Progress::default() })
+    }
+
+    /// As [`new`](Self::new), with a folder that may be empty or missing.
+    ///
+    /// # Errors
+    /// When the folders cannot be made.
+    pub fn create(data_dir: &Path, archive: String) -> Result<Self, StoreError> {
+        let layout = Layout::create(data_dir).doing("making the folders under data_dir")?;
+        Ok(Self { files: Files::new(layout, Durability::Process, Some(archive)), progress: Progress::default() })
+    }
+
+    /// Whether this picture needs no record from the archive: it has one, or was deleted.
+    pub fn knows(&self, id: &PictureId) -> Result<bool, StoreError> {
+        Ok(self.files.is_buried(id) || self.files.record(id)?.is_some())
+    }
+
+    /// Takes in the record of a picture that the archive has. `false`: it is known already.
+    pub fn adopt(&self, record: Record) -> Result<bool, StoreError> {
+        self.files.adopt_archived(record).map(|record| record.is_some())
     }
 
     pub fn progress(&self) -> &Progress {

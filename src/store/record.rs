@@ -114,6 +114,11 @@ impl Record {
         Self { format: facts.format, media_type, bytes: facts.len, ..self }
     }
 
+    /// The record of a picture of which nothing else is known.
+    pub fn found(facts: &Facts) -> Self {
+        Self::new(facts, NewRecord::default())
+    }
+
     /// Whether the archive of this name was seen to have it.
     pub fn is_archived_at(&self, place: &str) -> bool {
         self.archived.as_ref().is_some_and(|archived| archived.place == place)

@@ -23,7 +23,7 @@ use std::{
 };
 
 use super::{
-    Facts, NewRecord, Record, StoreError,
+    Facts, Record, StoreError,
     error::Doing,
     file,
     files::{Files, hash},
@@ -321,7 +321,7 @@ impl Verify {
     fn mend(&self, suspect: &Suspect) -> Option<Mended> {
         let mended = match (suspect.fault, &suspect.blob) {
             (Fault::Damaged, Some(blob)) => self.mend_blob(suspect, blob),
-            (Fault::NoRecord, Some(blob)) => self.write_record(&Record::new(&blob.facts, NewRecord::default())),
+            (Fault::NoRecord, Some(blob)) => self.write_record(&Record::found(&blob.facts)),
             (Fault::BadRecord, blob) => self.mend_record(suspect, blob.as_ref()),
             _ => Ok(None),
         };
@@ -349,7 +349,7 @@ impl Verify {
         let Some(blob) = blob else { return Ok(Some(Mended::SetAside)) };
         let record = match old {
             Some(Said::Record(old)) => old.about(&blob.facts),
-            _ => Record::new(&blob.facts, NewRecord::default()),
+            _ => Record::found(&blob.facts),
         };
         self.write_record(&record)
     }
@@ -430,6 +430,12 @@ impl Progress {
 
     fn read(&self, bytes: u64) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// One more picture is done, of those in the order of their ids.
+    pub fn picture(&self, id: &PictureId) {
+        self.pictures.fetch_add(1, Ordering::Relaxed);
+        self.folders.fetch_max(u64::from(shard_of(id)), Ordering::Relaxed);
     }
 
     /// Another folder is done, with so many pictures.

@@ -8,6 +8,7 @@
 
 mod fill;
 mod remote;
+pub mod roster;
 
 use std::time::Duration;
 

@@ -3,24 +3,27 @@
 use std::{
     path::PathBuf,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 
 use futures_util::{TryStreamExt as _, future::join_all};
 use http::Method;
 use picgate::{
-    archive::{ArchiveError, Bucket, Found, What},
+    archive::{ArchiveError, Bucket, Found, Meta, Source, What},
     background::archiver::{Archiver, Round},
     picture::PictureId,
     store::IndexState,
 };
 use serde_json::json;
 
-use crate::harness::{
-    House,
-    faults::{Fault, Faults},
-    seaweed::{ACCESS_KEY, BUCKET, SECRET_KEY, Seaweed, archive_at, impatient},
-    until, wire,
+use crate::{
+    harness::{
+        House,
+        faults::{Fault, Faults},
+        seaweed::{ACCESS_KEY, BUCKET, SECRET_KEY, Seaweed, archive_at, impatient},
+        until, wire,
+    },
+    process::{picgate, run},
 };
 
 /// A gateway whose archive is a prefix of the shared server, behind faults that can be switched on.
@@ -203,6 +206,47 @@ async fn a_new_machine_finds_pictures_in_the_archive() {
         assert_eq!(other.house.get(&nobodys).await.status, 404);
     }
     assert_eq!(other.faults.count("GET", ".json") - asked, 1, "that it is not there is remembered");
+}
+
+#[tokio::test]
+async fn a_new_machine_can_take_in_all_records_at_once() {
+    let place = Place::new("roster/").await;
+    let (_, with_record, _) = place.picture("an owl").await;
+    let (_, without_record, bytes) = place.picture("a fox").await;
+    let (_, alone, _) = place.picture("a bear").await;
+    place.archiver().round().await;
+    // A machine that was lost before it put the record, and a record left behind.
+    let bucket = place.bucket();
+    let (png, meta) =
+        (picgate::picture::Format::Png, || Meta { created: UNIX_EPOCH + Duration::from_secs(7), model: None });
+    bucket.delete(without_record, png).await.unwrap();
+    bucket.put_picture(without_record, png, &Source::bytes(bytes.clone()), &meta()).await.unwrap();
+    bucket.delete(alone, png).await.unwrap();
+    bucket.put_record(alone, "{}").await.unwrap();
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("picgate.yaml");
+    let archive = line("roster/", "").replace("ADDR", &place.faults.addr().to_string());
+    let upstreams = "upstreams: [ { name: a, kind: openai, base_url: \"http://127.0.0.1:1\" } ]";
+    let data = folder.path().join("data");
+    std::fs::write(&file, format!("picgate:\n  data_dir: {}\n  {upstreams}\n  {archive}\n", data.display())).unwrap();
+    let rebuild = || run(picgate(&["store", "rebuild", "--from-archive", "-c", file.to_str().unwrap()]));
+    let (code, said, errors) = rebuild().await;
+    assert_eq!(code, Some(0), "{said}{errors}");
+    assert!(said.contains("the archive has 2 pictures, 2 of which were not known here"), "{said}");
+    assert!(said.contains("2 pictures, 0 of them here"), "{said}");
+    assert!(rebuild().await.1.contains("2 pictures, 0 of which were not known here"));
+
+    let settings = picgate::config::Store::default();
+    let place_name = archive_at(place.faults.addr(), "roster/").place();
+    let store = picgate::store::Store::open(&data, &settings, Some(place_name)).unwrap();
+    until("the index", || store.index_state() == IndexState::Ready).await;
+    let known = store.record(&with_record).await.unwrap().unwrap();
+    assert_eq!(known.generation.unwrap().prompt.as_deref(), Some("an owl"));
+    let made = store.record(&without_record).await.unwrap().unwrap();
+    assert_eq!((made.bytes, made.created_ms), (bytes.len() as u64, 7_000));
+    assert!(store.record(&alone).await.unwrap().is_none());
+    assert_eq!(store.counts().await.unwrap().waiting, 0);
 }
 
 #[tokio::test]
@@ -461,7 +505,7 @@ async fn nobody_is_sent_from_a_signed_url_to_one_that_never_ends() {
 /// `make torture`. How long the bucket is away: `PICGATE_OUTAGE_SECONDS`, 120 if not set.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes"]
-#[expect(clippy::print_stdout, reason = "what it measured is what it is run for")]
+#[expect(clippy::print_stdout, reason = "figures for a person")]
 async fn minutes_without_the_bucket_under_load() {
     let away: u64 = std::env::var("PICGATE_OUTAGE_SECONDS").map_or(120, |text| text.parse().unwrap());
     let mut server = Seaweed::own().await;

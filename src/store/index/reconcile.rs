@@ -6,7 +6,7 @@ use super::{Change, Entry, Findings, Index, IndexError};
 use crate::{
     picture::{Format, PictureId},
     store::{
-        Facts, NewRecord, Record,
+        Facts, Record,
         files::Files,
         layout::{Kind, parse_name},
         record::unix_ms,
@@ -112,7 +112,7 @@ fn read(files: &Files, id: &PictureId, blob: Option<Format>, findings: &mut Find
         return None;
     }
     findings.added += 1;
-    let record = Record::new(&facts, NewRecord::default());
+    let record = Record::found(&facts);
     match files.replace_record(&record) {
         Ok(()) => findings.adopted += 1,
         Err(e) => log::warn!("picture {id} has no record, and one could not be written: {e}"),
