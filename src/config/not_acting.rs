@@ -1,13 +1,8 @@
 //! Settings that are accepted but whose feature is not there yet.
 
 /// Their paths below `picgate`. A feature that arrives deletes its lines, here and in `docs/configuration.md`.
-pub(super) const NOT_ACTING: &[&str] = &[
-    "images.heartbeat.json",
-    "images.history.bytes",
-    "images.history.images",
-    "images.max_input_pixels",
-    "limits.header_timeout",
-];
+pub(super) const NOT_ACTING: &[&str] =
+    &["images.history.bytes", "images.history.images", "images.max_input_pixels", "limits.header_timeout"];
 
 /// Whether the setting at this path does nothing yet. What stands under a model counts like what stands in its place
 /// for all.

@@ -12,7 +12,7 @@ use super::{
     Event, Events,
     document::{Document, Rules},
     json::Name,
-    outline::Ends,
+    outline::{Ends, places},
     shape::{Kind, Shape},
     sse::{Framer, Line},
     texts::Field,
@@ -88,7 +88,8 @@ impl StreamRewriter {
             between: Vec::new(),
             patterns: Vec::new(),
         };
-        Self { framer: Framer::default(), current: Current::default(), writer, events: Events::default(), bom: Some(0) }
+        let events = Events::at_most(rules.pictures);
+        Self { framer: Framer::default(), current: Current::default(), writer, events, bom: Some(0) }
     }
 
     /// Takes the next piece of the stream.
@@ -108,6 +109,11 @@ impl StreamRewriter {
         writer.end_data(events);
         writer.flush(|_| true, events);
         self.events.take()
+    }
+
+    /// How many pictures stayed as they came because they were one too many.
+    pub fn left_out(&self) -> u64 {
+        self.events.refused()
     }
 
     /// Whether what has come out so far ends with an event: a comment may follow.
@@ -173,12 +179,15 @@ impl Current {
         if holding {
             writer.flush(|field| ends.comes_before(field), events);
         }
+        let places = data.map(|(start, end)| places(writer.shape, self.bytes.get(start..end).unwrap_or_default()));
         let texts = writer.document.texts();
+        texts.places = places.unwrap_or_default();
         texts.ending.extend(ends.places.iter().map(|(place, _)| *place));
         texts.last = None;
         self.flow(writer, events);
         writer.remember_pattern(data.map(|(start, _)| start), &self.bytes);
         writer.document.texts().ending.clear();
+        writer.document.texts().places.clear();
         self.bytes.clear();
         self.lines.clear();
     }
@@ -230,7 +239,13 @@ impl Writer {
                 events.copy(bytes);
                 self.kind = Kind::Event;
             }
-            Tag::Other | Tag::End if self.in_data => self.between.extend_from_slice(bytes),
+            Tag::Other | Tag::End if self.in_data => {
+                self.between.extend_from_slice(bytes);
+                if self.between.len() > WHOLE {
+                    let between = std::mem::take(&mut self.between);
+                    self.document.interpose(&between, events);
+                }
+            }
             Tag::Other => {
                 if let Some(name) = bytes.strip_prefix(b"event:") {
                     self.kind = Kind::of(name.trim_ascii());
@@ -268,10 +283,11 @@ impl Writer {
         if !texts.is_holding() {
             return self.patterns.clear();
         }
+        self.patterns.retain(|pattern| texts.holding().any(|field| field == pattern.field));
         let (Some(data), Some((field, start, end))) = (data, texts.last) else { return };
         let at = |offset: u64| data + usize::try_from(offset).unwrap_or(0);
         let (Some(before), Some(behind)) = (event.get(..at(start)), event.get(at(end)..)) else { return };
-        if before.len() + behind.len() > LONGEST_PATTERN {
+        if before.len() + behind.len() > LONGEST_PATTERN || texts.holding().all(|holding| holding != field) {
             return;
         }
         match self.patterns.iter_mut().find(|pattern| pattern.field == field) {
@@ -321,7 +337,7 @@ mod tests {
     };
 
     fn rules(shape: Shape, form: Form) -> Rules {
-        Rules { shape, form, links: true }
+        Rules::new(shape, form)
     }
 
     fn rewrite_pieces<'a>(rules: Rules, pieces: impl IntoIterator<Item = &'a [u8]>) -> String {
