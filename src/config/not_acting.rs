@@ -20,10 +20,10 @@ mod tests {
 
     #[test]
     fn knows_settings_by_their_path() {
-        assert!(is_not_acting("picgate.store.ttl"));
+        assert!(is_not_acting("picgate.limits.header_timeout"));
         assert!(is_not_acting("picgate.models[3].images.history.bytes"));
         assert!(!is_not_acting("picgate.archive"));
-        assert!(!is_not_acting("store.ttl"));
+        assert!(!is_not_acting("limits.header_timeout"));
         assert!(!is_not_acting("picgate.images.chat"));
     }
 }
