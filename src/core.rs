@@ -9,11 +9,13 @@ use crate::{
     archive::Bucket,
     config::Config,
     fetch::Fetcher,
+    images::Links,
     pixels::Pool,
     store::Store,
     telemetry::Metrics,
     tier::Tier,
     upstream::{Transport, catalogue::Catalogue},
+    variants::Variants,
 };
 
 /// Everything a request works with. One per gateway, shared by all requests.
@@ -21,9 +23,10 @@ use crate::{
 pub struct Core {
     settings: ArcSwap<Settings>,
     pub store: Store,
-    pub pixels: Pool,
     /// The same pictures, and those that are only in the archive.
     pub tier: Tier,
+    pub pixels: Pool,
+    pub variants: Variants,
     pub transport: Transport,
     pub catalogue: Catalogue,
     pub metrics: Metrics,
@@ -35,6 +38,7 @@ pub struct Settings {
     pub config: Arc<Config>,
     pub keys: Keys,
     pub fetcher: Fetcher,
+    pub links: Links,
 }
 
 impl Core {
@@ -43,7 +47,9 @@ impl Core {
         let transport = Transport::default();
         let catalogue = Catalogue::new(transport.clone());
         let tier = Tier::new(store.clone(), bucket, metrics.clone());
-        Self { settings: ArcSwap::from_pointee(settings), store, pixels, tier, transport, catalogue, metrics }
+        let variants = Variants::new(store.clone(), pixels.clone());
+        let settings = ArcSwap::from_pointee(settings);
+        Self { settings, store, tier, pixels, variants, transport, catalogue, metrics }
     }
 
     /// Puts other settings in force. Requests that have begun end under the ones they began with.

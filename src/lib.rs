@@ -20,5 +20,6 @@ pub mod telemetry;
 pub mod tier;
 mod trust;
 pub mod upstream;
+pub mod variants;
 
 pub use error::{Code, Error, Result};

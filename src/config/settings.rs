@@ -1,11 +1,12 @@
 //! The configuration as the program needs it.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 use url::Url;
 
 use super::Secret;
+use crate::picture::Format;
 
 /// Everything under `picgate:`, resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +25,7 @@ pub struct Config {
     pub images: Images,
     /// As [`images`](Self::images), for what is said.
     pub chat: Chat,
+    pub serving: Serving,
     pub fetch: Fetch,
     pub store: Store,
     pub archive: Option<Archive>,
@@ -168,6 +170,51 @@ pub struct Images {
     pub max_input_pixels: u64,
 }
 
+/// Who may read pictures, and in which sizes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Serving {
+    pub variants: Variants,
+    /// Answer WebP instead of PNG to those who take it, where the URL names no format.
+    pub negotiate: bool,
+    pub access: Access,
+    /// The first signs, all verify. Empty: one is made and kept under `state/`.
+    pub signing_keys: Vec<Secret>,
+    /// How long a signed URL is good, at least.
+    pub url_ttl: Duration,
+}
+
+/// Who may read a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Who knows its name.
+    Public,
+    /// Who has a signed URL that has not expired.
+    Signed,
+}
+
+/// The sizes, formats and qualities that everybody may ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Variants {
+    /// Widths and heights in pixels.
+    pub sizes: Vec<u32>,
+    /// The first stands in for a picture's own format when that is not among them.
+    pub formats: Vec<Format>,
+    /// Of JPEGs, from 1 to 100. Never empty; the first is the usual one.
+    pub qualities: Vec<u8>,
+    /// Bytes of made variants to keep on the disk; 0: none.
+    pub max_disk: u64,
+}
+
+impl Variants {
+    /// Every format that can be written, and the word for it.
+    pub const FORMATS: [(&'static str, Format); 3] =
+        [("jpeg", Format::Jpeg), ("png", Format::Png), ("webp", Format::Webp)];
+    /// The quality of JPEGs when nobody names one.
+    pub const QUALITY: u8 = 80;
+    /// The longest side that can be asked for.
+    pub const LONGEST_SIDE: u32 = 16_384;
+}
+
 /// Whether base64 pictures in an answer become URLs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnswerPolicy {
@@ -294,4 +341,8 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// Longest silence of an upstream.
     pub upstream_timeout: Duration,
+    /// A reader that takes nothing of its answer for so long is gone.
+    pub send_timeout: Duration,
+    /// Threads that decode pictures. `None`: as many as there are cores.
+    pub pixel_threads: Option<NonZeroUsize>,
 }

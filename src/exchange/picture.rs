@@ -8,7 +8,7 @@ use crate::{
     config::PublicUrls,
     core::{Core, Settings},
     error::{Code, Error, Result},
-    images,
+    images::{self, Links},
     picture::{Format, PictureId},
     upstream::Source,
 };
@@ -29,6 +29,8 @@ pub(super) struct Found {
 pub(super) enum Named {
     /// A picture of ours, or a URL of ours that names none.
     Ours(Option<PictureId>),
+    /// A picture of ours by a URL that we did not hand out, although ours are signed.
+    Unsigned,
     Remote,
     Other,
 }
@@ -59,12 +61,16 @@ impl Found {
     /// # Errors
     /// [`Code::ImageExpired`] for a URL of ours without a picture; those of a fetch.
     pub(super) async fn get(core: &Core, settings: &Settings, url: &str, allowance: &Allowance) -> Result<Self> {
-        match Named::of(&settings.config.public, url) {
+        match Named::of(settings, url) {
             Named::Ours(id) => {
                 let expired =
                     || Error::new(Code::ImageExpired, "This gateway does not have the image of this URL (any more).");
                 Self::own(core, &id.ok_or_else(expired)?).await?.ok_or_else(expired)
             }
+            Named::Unsigned => Err(Error::new(
+                Code::InvalidImageUrl,
+                "This gateway signs the URLs of its images, and this one is not signed.",
+            )),
             Named::Remote | Named::Other => Self::fetched(core, settings, url, allowance).await,
         }
     }
@@ -100,10 +106,16 @@ impl Found {
 }
 
 impl Named {
-    pub(super) fn of(public: &PublicUrls, reference: &str) -> Self {
+    pub(super) fn of(settings: &Settings, reference: &str) -> Self {
+        Self::among(&settings.config.public, &settings.links, reference)
+    }
+
+    fn among(public: &PublicUrls, links: &Links, reference: &str) -> Self {
         match Url::parse(reference) {
-            Ok(url) if matches!(url.scheme(), "http" | "https") => match public.own_path(&url) {
-                Some(path) => Named::Ours(images::path::parse(path)),
+            Ok(url) if matches!(url.scheme(), "http" | "https") => match public.own_path(&url).map(images::path::parse)
+            {
+                Some(Some(id)) if !links.may_stand_for(&id, url.query().unwrap_or_default()) => Named::Unsigned,
+                Some(id) => Named::Ours(id),
                 None => Named::Remote,
             },
             _ => Named::Other,
@@ -127,6 +139,7 @@ impl PublicUrls {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
 
     #[test]
     fn ours_is_what_lies_under_our_public_bases() {
@@ -135,7 +148,9 @@ mod tests {
             aliases: vec![Url::parse("http://localhost:5643").unwrap()],
         };
         let id = "00112233445566778899aabbccddeeff00112233";
-        let told = |url: &str| match Named::of(&public, &url.replace("ID", id)) {
+        let links = Links::new(public.base.clone(), &config::Serving::default(), []);
+        let told = |url: &str| match Named::among(&public, &links, &url.replace("ID", id)) {
+            Named::Unsigned => "unsigned",
             Named::Ours(Some(_)) => "ours",
             Named::Ours(None) => "ours, unknown",
             Named::Remote => "remote",

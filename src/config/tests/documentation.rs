@@ -51,8 +51,9 @@ fn the_shipped_file_has_no_mistake_and_no_warning() {
     assert_eq!(loaded.warnings, []);
     assert_eq!(loaded.config.keys[0].key.expose(), "client-key-0123456789");
     let plain = config(&with(""));
-    let Config { images, fetch, store, limits, listen, metrics, data_dir, .. } = loaded.config;
-    assert_eq!((images, fetch, store, limits), (plain.images, plain.fetch, plain.store, plain.limits));
+    let Config { images, serving, fetch, store, limits, listen, metrics, data_dir, .. } = loaded.config;
+    assert_eq!((images, serving), (plain.images, plain.serving));
+    assert_eq!((fetch, store, limits), (plain.fetch, plain.store, plain.limits));
     assert_eq!((listen, metrics, data_dir), (plain.listen, plain.metrics, plain.data_dir));
 }
 
@@ -140,6 +141,7 @@ fn every_setting_is_documented() {
         "images.heartbeat",
         "images.history",
         "chat",
+        "images.variants",
         "fetch",
         "store",
         "archive",
