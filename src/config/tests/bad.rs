@@ -215,7 +215,7 @@ fn every_mistake_has_its_sentence() {
         (
             "models: [ { name: a, targets: [ { upstream: openai } ], images: { access: signed } } ]",
             "5:69: picgate.models[0].images.access: unknown key; known here: response_format, chat, responses, heartbeat, \
-             on_disconnect, history, max_input_pixels",
+             on_disconnect, history, markdown, max_input_pixels",
         ),
         (
             "limits: { pixel_threads: 1000 }",
