@@ -11,6 +11,7 @@ use crate::{
     core::{Core, Settings},
     fetch::Fetcher,
     gateway::Gateway,
+    pixels::Pool,
     store::{Store, StoreError},
     telemetry::Metrics,
 };
@@ -39,18 +40,21 @@ pub enum StartError {
     Metrics(#[from] prometheus::Error),
     #[error("making the first key: {0}")]
     Key(#[from] std::io::Error),
+    #[error("starting threads for pixels: {0}")]
+    Pixels(#[source] std::io::Error),
 }
 
 impl App {
     /// Opens the store and connects the parts. Metrics are registered in `registry`.
     ///
-    /// Starts a thread, so a program that forks must do so before.
+    /// Starts threads, so a program that forks must do so before.
     ///
     /// # Errors
     /// When the data directory cannot be used, or the registry has metrics of the same names.
     pub fn build(config: Config, registry: &Registry) -> Result<Self, StartError> {
         let metrics = Metrics::register(registry)?;
         let store = Store::open(&config.data_dir, &config.store, config.archive.as_ref().map(config::Archive::place))?;
+        let pixels = Pool::start(None, metrics.clone()).map_err(StartError::Pixels)?;
         let mut stored = stored_keys(&store)?;
         let mut first_key = None;
         if stored.is_empty() && config.keys.is_empty() {
@@ -61,7 +65,7 @@ impl App {
         }
         let bucket = config.archive.as_ref().map(Bucket::new).transpose()?;
         let settings = settings(config, &stored)?;
-        let gateway = Gateway::new(Arc::new(Core::new(settings, store, bucket, metrics)));
+        let gateway = Gateway::new(Arc::new(Core::new(settings, store, bucket, pixels, metrics)));
         Ok(Self { gateway, first_key })
     }
 }

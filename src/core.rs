@@ -9,6 +9,7 @@ use crate::{
     archive::Bucket,
     config::Config,
     fetch::Fetcher,
+    pixels::Pool,
     store::Store,
     telemetry::Metrics,
     tier::Tier,
@@ -20,6 +21,7 @@ use crate::{
 pub struct Core {
     settings: ArcSwap<Settings>,
     pub store: Store,
+    pub pixels: Pool,
     /// The same pictures, and those that are only in the archive.
     pub tier: Tier,
     pub transport: Transport,
@@ -37,11 +39,11 @@ pub struct Settings {
 
 impl Core {
     /// `bucket`: where the store's pictures are archived.
-    pub fn new(settings: Settings, store: Store, bucket: Option<Bucket>, metrics: Metrics) -> Self {
+    pub fn new(settings: Settings, store: Store, bucket: Option<Bucket>, pixels: Pool, metrics: Metrics) -> Self {
         let transport = Transport::default();
         let catalogue = Catalogue::new(transport.clone());
         let tier = Tier::new(store.clone(), bucket, metrics.clone());
-        Self { settings: ArcSwap::from_pointee(settings), store, tier, transport, catalogue, metrics }
+        Self { settings: ArcSwap::from_pointee(settings), store, pixels, tier, transport, catalogue, metrics }
     }
 
     /// Puts other settings in force. Requests that have begun end under the ones they began with.

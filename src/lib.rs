@@ -13,6 +13,7 @@ pub mod fetch;
 pub mod gateway;
 pub mod images;
 pub mod picture;
+pub mod pixels;
 pub mod rewrite;
 pub mod store;
 pub mod telemetry;

@@ -18,8 +18,8 @@ use crate::{
     },
 };
 
-/// After the listeners were told to stop, connections accepted a moment before may still become requests; and after the
-/// last answer, HTTP/2 frames may still be on their way from our queues to the sockets.
+/// After the listeners were told to stop, connections that are open may still bring requests; and after the last answer,
+/// HTTP/2 frames may still be on their way from our queues to the sockets.
 const SETTLE: Duration = Duration::from_millis(300);
 
 pub(super) fn run(path: &Path, upgrade: bool) -> Result<(), Failure> {
@@ -87,8 +87,14 @@ fn drain(gateway: Gateway, pid_file: PidFile) -> BoxedService {
             shutdown.requested().await;
             log::info!("stopping: requests in flight are answered, new ones are not taken");
             tokio::time::sleep(SETTLE).await;
-            gateway.in_flight().none().await;
-            tokio::time::sleep(SETTLE).await;
+            loop {
+                gateway.in_flight().none().await;
+                tokio::time::sleep(SETTLE).await;
+                // One more may have come on a connection that was open.
+                if gateway.in_flight().count() == 0 {
+                    break;
+                }
+            }
             log::info!("stopped");
             pid_file.remove();
             std::process::exit(0);

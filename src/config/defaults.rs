@@ -42,6 +42,7 @@ impl Default for Images {
             heartbeat: Heartbeat::default(),
             on_disconnect: OnDisconnect::Finish,
             history: History::default(),
+            markdown: Markdown::Attach,
             max_input_pixels: 0,
         }
     }

@@ -22,6 +22,8 @@ pub struct Config {
     pub models: Vec<Model>,
     /// The defaults; a model's own settings are already merged into [`Model::images`].
     pub images: Images,
+    /// As [`images`](Self::images), for what is said.
+    pub chat: Chat,
     pub fetch: Fetch,
     pub store: Store,
     pub archive: Option<Archive>,
@@ -137,6 +139,7 @@ pub struct Model {
     /// In the order to try them. Never empty.
     pub targets: Vec<Target>,
     pub images: Images,
+    pub chat: Chat,
     /// Whether `response_format` may be sent to this model. `None`: told by the name it has at the upstream (GPT image
     /// models refuse it, everyone else takes it).
     pub accepts_response_format: Option<bool>,
@@ -160,6 +163,7 @@ pub struct Images {
     pub heartbeat: Heartbeat,
     pub on_disconnect: OnDisconnect,
     pub history: History,
+    pub markdown: Markdown,
     /// Pictures with more pixels are scaled down before they are inlined; 0 = no limit.
     pub max_input_pixels: u64,
 }
@@ -193,6 +197,22 @@ pub enum OnDisconnect {
 pub struct History {
     pub images: u64,
     pub bytes: u64,
+}
+
+/// What becomes of our own pictures that the text of a conversation shows by image markup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Markdown {
+    /// They are sent along, as parts of a user's turn.
+    Attach,
+    /// Text is text.
+    Keep,
+}
+
+/// What becomes of the text of a conversation on its way up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Chat {
+    /// `<think>…</think>` in the assistant's turns is not sent again.
+    pub strip_think: bool,
 }
 
 /// The rules for fetching a picture from an address a stranger named.

@@ -286,13 +286,14 @@ impl Delivery<'_> {
     }
 
     /// The answer cannot be completed. A stream ends with an error event, after a blank line should another be
-    /// incomplete; any other answer must not look complete.
+    /// incomplete, and its connection stays: its header has not said that it would be closed. Any other answer must not
+    /// look complete.
     async fn break_off(&mut self, is_events: bool, between_events: bool, error: &Error) {
         if !self.listening {
             return;
         }
-        self.session.as_downstream_mut().set_keepalive(None);
         if !is_events {
+            self.session.as_downstream_mut().set_keepalive(None);
             return self.session.as_downstream_mut().shutdown().await;
         }
         let blank = if between_events { "" } else { "\n\n" };

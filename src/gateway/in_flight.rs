@@ -27,6 +27,11 @@ impl InFlight {
         Guard(self.clone())
     }
 
+    /// Requests that are being worked on now.
+    pub fn count(&self) -> usize {
+        *self.count.borrow()
+    }
+
     /// Resolves when no request is being worked on.
     pub async fn none(&self) {
         // The sender lives in `self`, so waiting cannot fail.

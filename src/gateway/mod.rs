@@ -13,6 +13,7 @@ mod exchange;
 mod handle;
 mod hang_up;
 mod in_flight;
+mod parting;
 mod pass;
 mod pictures;
 mod proxy;

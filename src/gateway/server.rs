@@ -25,10 +25,10 @@ use pingora_core::{
         listening::Service,
     },
 };
-use pingora_proxy::ProxyServiceBuilder;
+use pingora_proxy::http_proxy;
 use prometheus::{Encoder, Registry, TextEncoder};
 
-use super::Gateway;
+use super::{Gateway, parting::Parting};
 use crate::{
     background::{
         archiver::Archiver,
@@ -72,12 +72,12 @@ pub struct Shutdown(ShutdownWatch);
 pub fn proxy(conf: &Arc<ServerConf>, gateway: Gateway, listen: &[Listen]) -> pingora_core::Result<BoxedService> {
     let mut options = HttpServerOptions::default();
     options.h2_idle_timeout = Some(H2_IDLE);
-    let mut service = ProxyServiceBuilder::new(conf, gateway).name("picgate").server_options(options).build();
-    if let Some(app) = service.app_logic_mut() {
-        let mut h2 = default_h2_options();
-        h2.initial_window_size(H2_STREAM_WINDOW).initial_connection_window_size(H2_CONNECTION_WINDOW);
-        app.h2_options = Some(h2);
-    }
+    let mut h2 = default_h2_options();
+    h2.initial_window_size(H2_STREAM_WINDOW).initial_connection_window_size(H2_CONNECTION_WINDOW);
+    let mut proxy = http_proxy(conf, gateway);
+    proxy.server_options = Some(options);
+    proxy.h2_options = Some(h2);
+    let mut service = Service::new("picgate".to_owned(), Parting::new(proxy));
     for listener in listen {
         let address = listener.addr.to_string();
         match &listener.tls {

@@ -43,6 +43,8 @@ struct Current {
     lines: Vec<(Tag, usize)>,
     /// It is too long to be looked at as a whole, and is being rewritten.
     flowing: bool,
+    /// What came last of it; `None` between events.
+    last: Option<Tag>,
 }
 
 /// A [`Line`] without its bytes.
@@ -105,9 +107,16 @@ impl StreamRewriter {
         self.events.copy(self.bom.take().and_then(|known| BOM.get(..known)).unwrap_or_default());
         let Self { framer, current, writer, events, .. } = self;
         framer.finish(|line| current.line(line, writer, events));
+        if current.can_wait() {
+            writer.flush(|_| true, events);
+        }
+        let separator = current.separator();
         current.flow(writer, events);
         writer.end_data(events);
-        writer.flush(|_| true, events);
+        if writer.document.texts().is_holding() {
+            events.copy(separator);
+            writer.flush(|_| true, events);
+        }
         self.events.take()
     }
 
@@ -153,9 +162,11 @@ impl Current {
         };
         if self.flowing {
             writer.piece(tag, bytes, events);
+            self.last = Some(tag).filter(|tag| *tag != Tag::Blank);
             self.flowing = tag != Tag::Blank;
             return;
         }
+        self.last = Some(tag).filter(|tag| *tag != Tag::Blank);
         self.bytes.extend_from_slice(bytes);
         match self.lines.last_mut() {
             Some((last, end)) if *last == tag && matches!(tag, Tag::Data | Tag::Other) => *end = self.bytes.len(),
@@ -190,6 +201,21 @@ impl Current {
         writer.document.texts().places.clear();
         self.bytes.clear();
         self.lines.clear();
+    }
+
+    /// Whether held text may go out before this event, which the stream's end cut: it has no data that could go on with
+    /// the text.
+    fn can_wait(&self) -> bool {
+        !self.flowing && !self.lines.iter().any(|(tag, _)| *tag == Tag::DataStart)
+    }
+
+    /// What stands between this event, which the stream's end cut, and another one.
+    fn separator(&self) -> &'static [u8] {
+        match self.last {
+            None | Some(Tag::Blank) => b"",
+            Some(Tag::End) => b"\n",
+            Some(Tag::DataStart | Tag::Data | Tag::Other) => b"\n\n",
+        }
     }
 
     /// Rewrites what is known of the event.
@@ -485,6 +511,27 @@ mod tests {
         let out = rewrite(rules(Shape::Chat, Form::Url), &stream);
         assert_eq!(content(&out, 0), format!("![a]({})", Renderer::url(PNG)));
         assert_eq!(content(&out, 1), format!("x {} y", Renderer::url(PNG)));
+    }
+
+    /// Regression 17: it went out behind the line that was cut, as a part of it.
+    #[test]
+    fn held_text_is_an_event_of_its_own_when_the_stream_is_cut() {
+        let cut = |text: &str| format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}");
+        for (tail, joined) in [
+            (": a comment".to_owned(), "see data:im"),
+            ("event: x\nid: 3".into(), "see data:im"),
+            ("data00: x".into(), "see data:im"),
+            ("dat".into(), "see data:im"),
+            (delta(0, "age").trim_end().to_owned(), "see data:image"),
+            (delta(0, "age").trim_end().to_owned() + "\n", "see data:image"),
+            (cut("age"), "see data:image"),
+        ] {
+            let out = rewrite(rules(Shape::Chat, Form::Url), &(delta(0, "see data:im") + &tail));
+            let events: Vec<&str> = out.split("\n\n").collect();
+            let texts = events.iter().filter(|event| event.starts_with("data: {")).count();
+            assert!(texts >= 2 && out.matches("data: {").count() == texts, "{tail}: {out}");
+            assert!(tail.contains("data: {") || content(&out, 0) == joined, "{tail}: {out}");
+        }
     }
 
     #[test]

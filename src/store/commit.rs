@@ -11,14 +11,16 @@
 //! Only then is [`Staged::commit`] done, and only then may the URL be answered. `durability: process` skips the syncs.
 //! A reader opens a blob by its final name, so it sees all of it or none.
 //!
-//! A picture that had been deleted is there again: its tombstone goes first.
+//! A picture that had been deleted is there again: its tombstone goes last. Cut off before that, it is still deleted, here
+//! and in the archive.
 
-use std::{io::Write, sync::Arc, time::SystemTime};
+use std::{sync::Arc, time::SystemTime};
 
 use super::{
     Facts, Inner, NewRecord, Record, StoreError,
+    disk::remove,
     error::{Doing, blocking},
-    files::{remove, sync_file},
+    files::sync_file,
     record::unix_ms,
     tmp::{self, TmpFile},
 };
@@ -93,6 +95,8 @@ impl Staged {
                 files.make_shard(&id)?;
                 files.sync_shard(&id)?;
             }
+            // Nor may the index know of it.
+            store.index.put(files.entry(old));
             drop(gate);
             store.lookup.remember(old.facts());
             return Ok(Stored { facts: old.facts(), deduplicated: true });
@@ -105,7 +109,7 @@ impl Staged {
         };
         if files.lasting() {
             match &blob {
-                Some(tmp) => tmp.file().sync_data(),
+                Some(tmp) => tmp.sync(),
                 None => sync_file(&blob_path),
             }
             .doing("syncing a picture")?;
@@ -121,15 +125,15 @@ impl Staged {
         };
 
         files.make_shard(&id)?;
-        if buried {
-            remove(&files.layout.tombstone(&id)).doing("taking a deletion back")?;
-            store.index.unbury(id);
-        }
         if let Some(tmp) = &mut blob {
             tmp.persist(&blob_path).doing("keeping a picture")?;
         }
         if let Some(tmp) = &mut record_tmp {
             tmp.persist(&record_path).doing("keeping a record")?;
+        }
+        if buried {
+            remove(&files.layout.tombstone(&id)).doing("taking a deletion back")?;
+            store.index.unbury(id);
         }
         files.sync_shard(&id)?;
         store.index.put(files.entry(&record));
@@ -160,7 +164,7 @@ impl Staged {
                 let mut blob = content.into_file(&store)?;
                 if files.lasting() {
                     // Or a power cut could leave a file of the right length with something else in it.
-                    blob.file().sync_data().doing("syncing a picture")?;
+                    blob.sync().doing("syncing a picture")?;
                 }
                 files.make_shard(&id)?;
                 blob.persist(&files.layout.blob(&id, format)).doing("keeping a picture")?;
@@ -181,7 +185,7 @@ impl Content {
             Content::File(tmp) => Ok(tmp),
             Content::Memory(bytes) => {
                 let tmp = TmpFile::create(store.files.layout.tmp(), tmp::OPEN).doing("writing a picture")?;
-                tmp.file().write_all(&bytes).doing("writing a picture")?;
+                tmp.write_all(&bytes).doing("writing a picture")?;
                 Ok(tmp)
             }
         }

@@ -1,23 +1,9 @@
 //! Reading pieces of a file at given places, several readers at once.
 
-use std::{
-    fs::{File, OpenOptions},
-    io,
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-};
+use std::{fs::File, io};
 
 use bytes::Bytes;
-use rustix::{buffer::spare_capacity, fs::OFlags, io::Errno};
-
-/// Opens a file for reading without this counting as a look at it, where the system allows that: to the file's owner.
-pub(super) fn open_unseen(path: &Path) -> io::Result<File> {
-    let flags = i32::try_from(OFlags::NOATIME.bits()).unwrap_or(0);
-    match OpenOptions::new().read(true).custom_flags(flags).open(path) {
-        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => File::open(path),
-        opened => opened,
-    }
-}
+use rustix::{buffer::spare_capacity, io::Errno};
 
 /// Up to `most` bytes from `at` on; fewer at the end of the file.
 pub(super) fn read_at(file: &File, at: u64, most: usize) -> io::Result<Vec<u8>> {

@@ -12,7 +12,7 @@
 
 use std::{
     fs::{self, File, Metadata},
-    io::{self, Read, Write},
+    io::{self, Read},
     path::Path,
     sync::{
         Mutex, MutexGuard,
@@ -21,13 +21,12 @@ use std::{
 };
 
 use super::{
-    Facts, Record, StoreError,
+    Facts, Record, StoreError, disk,
     error::Doing,
-    file,
     index::Entry,
     layout::{Layout, shard_of},
     record::unix_ms,
-    tmp::{self, TmpFile, sync_dir},
+    tmp::{self, TmpFile},
 };
 use crate::{
     config::Durability,
@@ -90,7 +89,7 @@ impl Files {
 
     /// Whether it was deleted.
     pub(super) fn is_buried(&self, id: &PictureId) -> bool {
-        self.layout.tombstone(id).exists()
+        fs::metadata(self.layout.tombstone(id)).is_ok_and(|tombstone| tombstone.is_file())
     }
 
     /// The entry of a picture with this record.
@@ -106,9 +105,9 @@ impl Files {
     /// Writes a record in `tmp/`, synced if it must last.
     pub(super) fn write_record(&self, record: &Record) -> Result<TmpFile, StoreError> {
         let tmp = TmpFile::create(self.layout.tmp(), tmp::PRIVATE).doing("writing a record")?;
-        tmp.file().write_all(&record.to_json()?).doing("writing a record")?;
+        tmp.write_all(&record.to_json()?).doing("writing a record")?;
         if self.lasting() {
-            tmp.file().sync_data().doing("syncing a record")?;
+            tmp.sync().doing("syncing a record")?;
         }
         Ok(tmp)
     }
@@ -123,7 +122,7 @@ impl Files {
 
     /// Whether its bytes are those of its name. Reads all of them.
     pub(super) fn is_whole(&self, facts: &Facts) -> io::Result<bool> {
-        let file = file::open_unseen(&self.layout.blob(&facts.id, facts.format))?;
+        let Some((file, _)) = disk::open_unseen(&self.layout.blob(&facts.id, facts.format))? else { return Ok(false) };
         Ok(hash(&file, |_| {})? == facts.id)
     }
 
@@ -140,7 +139,7 @@ impl Files {
 
     /// Makes the names in this picture's folder last, if they must.
     pub(super) fn sync_shard(&self, id: &PictureId) -> Result<(), StoreError> {
-        if self.lasting() { sync_dir(&self.layout.shard(shard_of(id))).doing("syncing a folder") } else { Ok(()) }
+        if self.lasting() { disk::sync_dir(&self.layout.shard(shard_of(id))).doing("syncing a folder") } else { Ok(()) }
     }
 
     /// Makes the folder for this picture, and its name lasting. The flag is set after the sync, so nobody passes a sync
@@ -148,13 +147,9 @@ impl Files {
     pub(super) fn make_shard(&self, id: &PictureId) -> Result<(), StoreError> {
         let shard = shard_of(id);
         let is_lasting = self.lasting_shards.get(usize::from(shard));
-        let made = match fs::create_dir(self.layout.shard(shard)) {
-            Ok(()) => true,
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => false,
-            Err(e) => return Err(e).doing("making a folder"),
-        };
+        let made = disk::make_dir(&self.layout.shard(shard)).doing("making a folder")?;
         if self.lasting() && (made || !is_lasting.is_some_and(|flag| flag.load(Ordering::Acquire))) {
-            sync_dir(self.layout.images()).doing("syncing a folder")?;
+            disk::sync_dir(self.layout.images()).doing("syncing a folder")?;
             if let Some(flag) = is_lasting {
                 flag.store(true, Ordering::Release);
             }
@@ -178,13 +173,6 @@ pub(super) fn hash(mut file: &File, read: impl Fn(u64)) -> io::Result<PictureId>
 }
 
 pub(super) fn sync_file(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_data()
-}
-
-/// Removes a file; one that is not there is fine.
-pub(super) fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-        _ => Ok(()),
-    }
+    let (file, _) = disk::open(path)?.ok_or(io::ErrorKind::NotFound)?;
+    disk::sync(&file, path)
 }

@@ -6,7 +6,6 @@
 
 use std::{
     fs::File,
-    io::Write,
     ops::Range,
     sync::{Arc, Mutex, OnceLock},
 };
@@ -195,7 +194,7 @@ impl Filling {
                         Some(tmp) => tmp,
                         None => TmpFile::create(store.files.layout.tmp(), tmp::OPEN).doing("taking a picture back")?,
                     };
-                    tmp.file().write_all(&piece).doing("taking a picture back")?;
+                    tmp.write_all(&piece).doing("taking a picture back")?;
                     Ok(tmp)
                 })
                 .await?;

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::tmp;
+use super::{disk, tmp};
 use crate::picture::{Format, PictureId};
 
 /// Extension of a record's file.
@@ -51,7 +51,7 @@ impl Layout {
             fs::create_dir_all(dir)?;
         }
         tmp::private_dir(&layout.state)?;
-        tmp::sync_dir(&layout.root)?;
+        disk::sync_dir(&layout.root)?;
         tmp::sweep(&layout.tmp)?;
         Ok(layout)
     }

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter, sync::Cache, sync::DefaultLifecycle};
 
 use super::{
-    Body, Facts, Picture, StoreError,
+    Body, Facts, Picture, StoreError, disk,
     error::{Doing, blocking},
     file,
     layout::Layout,
@@ -170,7 +170,12 @@ fn find(layout: &Layout, id: &PictureId, known: Option<Facts>) -> io::Result<Opt
         // Its deletion is under way.
         return Ok(None);
     }
-    let record = Record::read(&layout.record(id))?.filter(|record| record.id == *id);
+    // The bytes can be had without it.
+    let record = Record::read(&layout.record(id)).unwrap_or_else(|e| {
+        log::warn!("the record of picture {id} cannot be read: {e}");
+        None
+    });
+    let record = record.filter(|record| record.id == *id);
     let first = record.as_ref().map(|record| record.format);
     for format in first.into_iter().chain(Format::ALL) {
         let Some((file, len, modified_ms)) = open_blob(layout, id, format)? else { continue };
@@ -186,14 +191,8 @@ fn find(layout: &Layout, id: &PictureId, known: Option<Facts>) -> io::Result<Opt
 
 /// The file, its length and when it was written.
 fn open_blob(layout: &Layout, id: &PictureId, format: Format) -> io::Result<Option<(File, u64, u64)>> {
-    match File::open(layout.blob(id, format)) {
-        Ok(file) => {
-            let meta = file.metadata()?;
-            Ok(Some((file, meta.len(), unix_ms(meta.modified()?))))
-        }
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e),
-    }
+    let Some((file, meta)) = disk::open(&layout.blob(id, format))? else { return Ok(None) };
+    Ok(Some((file, meta.len(), unix_ms(meta.modified()?))))
 }
 
 // === impl Known ===

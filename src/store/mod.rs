@@ -40,7 +40,10 @@
 mod amend;
 mod behind;
 mod commit;
+mod disk;
 mod error;
+#[cfg(test)]
+mod fault;
 mod file;
 mod files;
 mod growing;
@@ -62,7 +65,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::{fs::File, io, path::Path, sync::Arc, time::Duration};
+use std::{fs::File, path::Path, sync::Arc, time::Duration};
 
 use error::{Doing, blocking};
 
@@ -165,11 +168,9 @@ impl Store {
     /// on this disk.
     pub async fn blob(&self, record: &Record) -> Result<Option<Arc<File>>, StoreError> {
         let (path, len) = (self.inner.files.layout.blob(&record.id, record.format), record.bytes);
-        blocking(move || match file::open_unseen(&path) {
-            Ok(file) if file.metadata().is_ok_and(|blob| blob.len() == len) => Ok(Some(Arc::new(file))),
-            Ok(_) => Ok(None),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e).doing("opening a picture"),
+        blocking(move || {
+            let opened = disk::open(&path).doing("opening a picture")?;
+            Ok(opened.filter(|(_, blob)| blob.len() == len).map(|(file, _)| Arc::new(file)))
         })
         .await
     }

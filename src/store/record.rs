@@ -4,14 +4,14 @@
 //! do not know, so an older picgate can read what a newer one wrote.
 
 use std::{
-    fs, io,
+    io,
     path::Path,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use serde::{Deserialize, Serialize};
 
-use super::{Facts, StoreError};
+use super::{Facts, StoreError, disk};
 use crate::picture::{Format, PictureId};
 
 /// Version written today.
@@ -90,6 +90,9 @@ pub struct Archived {
 }
 
 impl Record {
+    /// A record is never larger than this many bytes.
+    pub(super) const LARGEST: u64 = 1024 * 1024;
+
     pub(super) fn new(facts: &Facts, new: NewRecord) -> Self {
         let mut generation = new.generation;
         if let Some(prompt) = generation.as_mut().and_then(|generation| generation.prompt.as_mut()) {
@@ -131,13 +134,16 @@ impl Record {
 
     /// Reads a record. `None` when there is none, or none that can be understood: then the blob speaks for itself.
     pub(super) fn read(path: &Path) -> io::Result<Option<Self>> {
-        match fs::read(path) {
-            Ok(json) => Ok(serde_json::from_slice(&json)
-                .inspect_err(|e| log::warn!("a picture's record is damaged and is treated as missing: {e}"))
-                .ok()),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e),
-        }
+        let damaged =
+            |e: &dyn std::fmt::Display| log::warn!("a picture's record is damaged and is treated as missing: {e}");
+        let json = match disk::read(path, Self::LARGEST) {
+            Err(e) if e.kind() == io::ErrorKind::InvalidData => {
+                damaged(&e);
+                None
+            }
+            read => read?,
+        };
+        Ok(json.and_then(|json| serde_json::from_slice(&json).inspect_err(|e| damaged(e)).ok()))
     }
 
     /// The same, marked as seen now in this archive, unless it was before.

@@ -6,18 +6,22 @@
 //! So the first thing is a tombstone, `{id}.gone`, made lasting; then blob and record go; then, in the background, the
 //! copies in the archive; and the tombstone last. A deletion that was cut off is carried through at the next start.
 
-use std::{fs, io, io::Write, path::Path, time::SystemTime};
+use std::{io, path::Path, time::SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     Inner, Store, StoreError,
+    disk::{self, remove},
     error::{Doing, blocking},
-    files::{Files, remove},
+    files::Files,
     record::unix_ms,
     tmp::{self, TmpFile},
 };
 use crate::picture::{Format, PictureId};
+
+/// A tombstone is never larger than this many bytes.
+const LARGEST: u64 = 64 * 1024;
 
 /// What stands in a tombstone.
 #[derive(Debug, Serialize, Deserialize)]
@@ -114,14 +118,18 @@ impl Inner {
 
     /// The caller holds the gate.
     fn delete_alone(&self, id: &PictureId) -> Result<bool, StoreError> {
-        let there = bury(&self.files, id)?;
-        // A reader that opened the file before it went may put it into the memory cache after this; it looks again then.
-        self.lookup.forget(id);
-        self.index.remove(*id);
-        if self.files.is_buried(id) {
+        let there = bury(&self.files, id);
+        // Also when it was cut off: with a tombstone it is deleted already, and what is left goes at the next try or start.
+        let buried = self.files.is_buried(id);
+        if there.is_ok() || buried {
+            // A reader that opened the file before it went may put it into the memory cache after this; it looks again then.
+            self.lookup.forget(id);
+            self.index.remove(*id);
+        }
+        if buried {
             self.index.bury(*id);
         }
-        Ok(there)
+        there
     }
 }
 
@@ -156,26 +164,21 @@ pub(super) fn bury(files: &Files, id: &PictureId) -> Result<bool, StoreError> {
 
 /// One that cannot be understood speaks for an archive: that errs on the side of the deletion.
 fn read(path: &Path) -> io::Result<Option<Tombstone>> {
-    match fs::read(path) {
-        Ok(json) => {
-            let unclear = || Tombstone { id: String::new(), deleted: 0, archived: true };
-            Ok(Some(serde_json::from_slice(&json).unwrap_or_else(|_| unclear())))
-        }
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e),
-    }
+    let unclear = || Tombstone { id: String::new(), deleted: 0, archived: true };
+    let json = disk::read(path, LARGEST)?;
+    Ok(json.map(|json| serde_json::from_slice(&json).unwrap_or_else(|_| unclear())))
 }
 
 fn write(files: &Files, id: &PictureId, archived: bool) -> io::Result<()> {
     let tombstone = Tombstone { id: id.to_string(), deleted: unix_ms(SystemTime::now()), archived };
     let mut tmp = TmpFile::create(files.layout.tmp(), tmp::PRIVATE)?;
-    tmp.file().write_all(&serde_json::to_vec(&tombstone).map_err(io::Error::other)?)?;
+    tmp.write_all(&serde_json::to_vec(&tombstone).map_err(io::Error::other)?)?;
     if files.lasting() {
-        tmp.file().sync_data()?;
+        tmp.sync()?;
     }
     let path = files.layout.tombstone(id);
     if let Some(shard) = path.parent() {
-        fs::create_dir_all(shard)?;
+        disk::make_dir(shard)?;
     }
     tmp.persist(&path)
 }

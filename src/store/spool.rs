@@ -1,12 +1,13 @@
 //! Request bodies that may be needed again: for a second upstream, or cut into segments.
 
-use std::{fs::File, io::Write, ops::Range, sync::Arc};
+use std::{fs::File, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 
 use super::{
-    Inner, StoreError,
+    Body, Inner, StoreError,
     behind::{BUFFER, Behind, Drain},
+    disk,
     error::{Doing, blocking},
     file, tmp,
 };
@@ -75,11 +76,12 @@ impl Spool {
 
 impl Drain for Unnamed {
     fn drain(&mut self, piece: &[u8]) -> Result<(), StoreError> {
-        let mut file = match &self.file {
+        let dir = self.store.files.layout.tmp();
+        let file = match &self.file {
             Some(file) => file,
-            None => self.file.insert(tmp::unnamed(self.store.files.layout.tmp()).doing("spooling a body")?),
+            None => self.file.insert(tmp::unnamed(dir).doing("spooling a body")?),
         };
-        file.write_all(piece).doing("spooling a body")
+        disk::write_all(file, dir, piece).doing("spooling a body")
     }
 }
 
@@ -91,6 +93,14 @@ impl SpoolReader {
 
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Where the bytes are.
+    pub fn body(&self) -> Body {
+        match &self.place {
+            Place::Memory(bytes) => Body::Memory(bytes.clone()),
+            Place::File(file) => Body::File(Arc::clone(file)),
+        }
     }
 
     /// The start of this range, at most 128 KiB of it. Empty when nothing of the range was written.

@@ -1,15 +1,18 @@
 //! `state/*.json`: what pictures cannot tell (keys, settings, sessions …), one small file each.
 
-use std::{fs, io, io::Write, path::PathBuf};
+use std::{io, path::PathBuf};
 
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    StoreError,
+    StoreError, disk,
     error::Doing,
     layout::Layout,
-    tmp::{self, TmpFile, sync_dir},
+    tmp::{self, TmpFile},
 };
+
+/// A file of state is never larger than this many bytes.
+const LARGEST: u64 = 64 * 1024 * 1024;
 
 /// Reads and writes `state/{name}.json`. A write is all or nothing and lasts through a power cut; files are readable by
 /// their owner only. Both calls may block.
@@ -25,13 +28,9 @@ impl State {
 
     /// `None` when nothing was written under this name.
     pub fn read_json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StoreError> {
-        match fs::read(self.path(name)?) {
-            Ok(json) => serde_json::from_slice(&json)
-                .map(Some)
-                .map_err(|source| StoreError::Json { doing: "reading a file of state", source }),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e).doing("reading a file of state"),
-        }
+        let doing = "reading a file of state";
+        let json = disk::read(&self.path(name)?, LARGEST).doing(doing)?;
+        json.map(|json| serde_json::from_slice(&json)).transpose().map_err(|source| StoreError::Json { doing, source })
     }
 
     /// Replaces what was written under this name.
@@ -44,10 +43,10 @@ impl State {
 
     fn write_atomic(&self, path: &std::path::Path, bytes: &[u8]) -> io::Result<()> {
         let mut tmp = TmpFile::create(self.layout.tmp(), tmp::PRIVATE)?;
-        tmp.file().write_all(bytes)?;
-        tmp.file().sync_data()?;
+        tmp.write_all(bytes)?;
+        tmp.sync()?;
         tmp.persist(path)?;
-        sync_dir(self.layout.state())
+        disk::sync_dir(self.layout.state())
     }
 
     fn path(&self, name: &str) -> Result<PathBuf, StoreError> {
@@ -61,7 +60,7 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::{fs, os::unix::fs::PermissionsExt};
 
     use super::*;
 

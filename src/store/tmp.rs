@@ -4,13 +4,15 @@
 //! tells what a dead one left from what a living one still needs: during a hand-over two processes share `tmp/`.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    fs::{self, DirBuilder, File, TryLockError},
     io,
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
     process,
     sync::atomic::{AtomicU64, Ordering},
 };
+
+use super::disk;
 
 /// Mode of a file that holds no secret (the umask applies).
 pub(super) const OPEN: u32 = 0o644;
@@ -30,7 +32,7 @@ impl TmpFile {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         loop {
             let path = dir.join(format!("{}-{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
-            let file = match OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&path) {
+            let file = match disk::create(&path, mode) {
                 Ok(file) => file,
                 // A process of the same number in another container.
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
@@ -42,8 +44,9 @@ impl TmpFile {
                 // A file system without locks: then a hand-over may lose this file, and nothing else.
                 Ok(()) | Err(TryLockError::Error(_)) => {}
             }
-            if file.metadata()?.nlink() > 0 {
-                return Ok(Self { file, path, kept: false });
+            let tmp = Self { file, path, kept: false };
+            if tmp.file.metadata()?.nlink() > 0 {
+                return Ok(tmp);
             }
         }
     }
@@ -52,14 +55,24 @@ impl TmpFile {
         &self.file
     }
 
-    /// Gives it another name where there is no file. The one in `tmp/` goes when this is dropped.
-    pub(super) fn link(&self, to: &Path) -> io::Result<()> {
-        fs::hard_link(&self.path, to)
+    /// Appends.
+    pub(super) fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
+        disk::write_all(&self.file, &self.path, bytes)
     }
 
-    /// Renames it to where it belongs. Not lasting before the folder is [synced](sync_dir).
+    /// Makes its bytes last.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        disk::sync(&self.file, &self.path)
+    }
+
+    /// Gives it another name where there is no file. The one in `tmp/` goes when this is dropped.
+    pub(super) fn link(&self, to: &Path) -> io::Result<()> {
+        disk::link(&self.path, to)
+    }
+
+    /// Renames it to where it belongs. Not lasting before the folder is [synced](disk::sync_dir).
     pub(super) fn persist(&mut self, to: &Path) -> io::Result<()> {
-        fs::rename(&self.path, to)?;
+        disk::rename(&self.path, to)?;
         self.kept = true;
         Ok(())
     }
@@ -80,22 +93,19 @@ pub(super) fn unnamed(dir: &Path) -> io::Result<File> {
     tmp.file.try_clone()
 }
 
-/// Makes the names in a folder last.
-pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
-}
-
-/// Removes everything that no living process holds.
+/// Removes everything that no living process holds. What cannot be removed stays, and is in nobody's way.
 pub(super) fn sweep(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let removed = match entry.file_type() {
             Ok(kind) if kind.is_dir() => fs::remove_dir_all(entry.path()),
             Ok(kind) if kind.is_file() => remove_unheld(&entry.path()),
-            _ => fs::remove_file(entry.path()),
+            _ => disk::remove(&entry.path()),
         };
         match removed {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                log::warn!("tmp/{} stays, as it cannot be removed: {e}", entry.file_name().display());
+            }
             _ => {}
         }
     }
@@ -104,10 +114,11 @@ pub(super) fn sweep(dir: &Path) -> io::Result<()> {
 
 /// Removes a file that nobody has locked. The lock is held meanwhile, so its maker cannot take it for its own.
 fn remove_unheld(path: &Path) -> io::Result<()> {
-    let file = File::open(path)?;
-    match file.try_lock() {
-        Err(TryLockError::WouldBlock) => Ok(()),
-        Ok(()) | Err(TryLockError::Error(_)) => fs::remove_file(path),
+    // One that may not be opened is no file of ours, whose owner may always read.
+    let file = File::open(path).ok();
+    match file.as_ref().map(File::try_lock) {
+        Some(Err(TryLockError::WouldBlock)) => Ok(()),
+        _ => disk::remove(path),
     }
 }
 

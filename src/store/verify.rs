@@ -23,13 +23,12 @@ use std::{
 };
 
 use super::{
-    Facts, Record, StoreError,
+    Facts, Record, StoreError, disk,
     error::Doing,
-    file,
     files::{Files, hash},
     layout::{Kind, Layout, parse_name, shard_of},
     record::unix_ms,
-    tmp::{private_dir, sync_dir},
+    tmp::private_dir,
 };
 use crate::{
     config::Durability,
@@ -259,8 +258,8 @@ impl Verify {
 
     /// The blob, and whether its bytes are those of its name.
     fn read(&self, id: &PictureId, format: Format) -> io::Result<(Blob, bool)> {
-        let file = file::open_unseen(&self.files.layout.blob(id, format))?;
-        let meta = file.metadata()?;
+        let opened = disk::open_unseen(&self.files.layout.blob(id, format))?;
+        let (file, meta) = opened.ok_or_else(|| io::Error::other("no regular file"))?;
         let facts = Facts { id: *id, format, len: meta.len(), created_ms: unix_ms(meta.modified()?) };
         let read = hash(&file, |len| self.progress.read(len))?;
         self.progress.pictures.fetch_add(1, Ordering::Relaxed);
@@ -268,12 +267,12 @@ impl Verify {
     }
 
     fn said(&self, id: &PictureId) -> Said {
-        match fs::read(self.files.layout.record(id)) {
-            Ok(json) => match Record::from_json(&json).filter(|record| record.id == *id) {
+        match disk::read(&self.files.layout.record(id), Record::LARGEST) {
+            Ok(Some(json)) => match Record::from_json(&json).filter(|record| record.id == *id) {
                 Some(record) => Said::Record(Box::new(record)),
                 None => Said::Nonsense,
             },
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Said::Nothing,
+            Ok(None) => Said::Nothing,
             Err(_) => Said::Nonsense,
         }
     }
@@ -375,17 +374,17 @@ impl Verify {
             n => folder.join(format!("{name}.{n}")),
         });
         let Some(to) = names.find(|to| !to.exists()) else { return Ok(false) };
-        fs::rename(path, &to)?;
+        disk::rename(path, &to)?;
         if fs::metadata(&to)?.ino() != inode {
             // A commit has just put a good one there.
-            match fs::hard_link(&to, path) {
+            match disk::link(&to, path) {
                 Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
-                _ => fs::remove_file(&to)?,
+                _ => disk::remove(&to)?,
             }
             return Ok(false);
         }
-        sync_dir(&folder)?;
-        path.parent().map_or(Ok(()), sync_dir)?;
+        disk::sync_dir(&folder)?;
+        path.parent().map_or(Ok(()), disk::sync_dir)?;
         Ok(true)
     }
 }

@@ -1,6 +1,6 @@
 //! Taking a picture in, piece by piece.
 
-use std::{io::Write, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -145,7 +145,7 @@ impl Drain for Spooling {
                 self.tmp.insert(tmp)
             }
         };
-        tmp.file().write_all(piece).doing("spooling a picture")
+        tmp.write_all(piece).doing("spooling a picture")
     }
 }
 

@@ -472,7 +472,6 @@ async fn a_server_that_stops_and_comes_back_gets_everything() {
 /// `make torture`. How long the bucket is away: `PICGATE_OUTAGE_SECONDS`, 120 if not set.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes"]
-#[expect(clippy::print_stdout, reason = "figures for a person")]
 async fn minutes_without_the_bucket_under_load() {
     let away: u64 = std::env::var("PICGATE_OUTAGE_SECONDS").map_or(120, |text| text.parse().unwrap());
     let mut server = Seaweed::own().await;

@@ -13,7 +13,7 @@ pub const KEY: &str = "test-key-0123456789";
 
 /// A folder with a configuration file, and the upstream it names.
 pub struct Site {
-    demo: Demo,
+    pub demo: Demo,
     port: u16,
     metrics: u16,
     folder: TempDir,
@@ -21,13 +21,14 @@ pub struct Site {
 
 impl Site {
     /// `more`: further lines under `picgate:`.
-    async fn new(more: &str) -> Self {
+    pub async fn new(more: &str) -> Self {
         let demo = Demo::builder().api_key("sk-upstream").local().await.unwrap();
         let (port, metrics, folder) = (free_port(), free_port(), tempfile::tempdir().unwrap());
         let listen = match more.contains("listen:") {
             true => String::new(),
             false => format!("  listen: [ {{ addr: \"127.0.0.1:{port}\" }} ]\n"),
         };
+        let store = if more.contains("store:") { "" } else { "  store: { min_free: 0 }\n" };
         let text = format!(
             "version: 1
 pid_file: {data}/picgate.pid
@@ -38,8 +39,7 @@ picgate:
   public_base_url: http://127.0.0.1:{port}
   data_dir: {data}
   upstreams: [ {{ name: demo, kind: openai, base_url: \"{base}\", api_key: \"${{UPSTREAM_KEY}}\" }} ]
-  store: {{ min_free: 0 }}
-{listen}{more}",
+{store}{listen}{more}",
             data = folder.path().join("data").display(),
             base = demo.base_url(),
         );
@@ -64,7 +64,11 @@ picgate:
         format!("http://127.0.0.1:{}/metrics", self.metrics)
     }
 
-    fn command(&self, name: &str) -> Command {
+    pub fn demo(&self) -> &Demo {
+        &self.demo
+    }
+
+    pub fn command(&self, name: &str) -> Command {
         let mut command = picgate(&[name, "-c", &self.path("picgate.yaml")]);
         command.env("UPSTREAM_KEY", "sk-upstream");
         command
@@ -97,7 +101,7 @@ async fn generate(origin: String, key: String, prompt: String) -> reqwest::Resul
     Ok((status, serde_json::from_str(&answer.text().await?).unwrap()))
 }
 
-async fn refuses_connections(port: u16) {
+pub async fn refuses_connections(port: u16) {
     while TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

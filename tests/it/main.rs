@@ -7,6 +7,7 @@
     clippy::indexing_slicing,
     reason = "a failed unwrap is the failure"
 )]
+#![allow(clippy::print_stdout, reason = "figures, seeds and what was skipped; shown with --nocapture and on failure")]
 
 mod harness;
 
@@ -17,6 +18,8 @@ mod binary;
 mod bodies;
 mod bounds;
 mod corpus;
+mod crash;
+mod data_dir;
 mod differential;
 mod embed;
 mod encodings;
@@ -25,11 +28,17 @@ mod eviction;
 mod failover;
 mod fixtures;
 mod framings;
+mod full_disk;
 mod heartbeats;
+mod history;
 mod isolation;
+mod load;
+mod memory;
+mod mentions;
 mod models;
 mod multipart;
 mod pass;
+mod places;
 mod policies;
 mod process;
 mod quirks;
@@ -38,8 +47,14 @@ mod regressions;
 mod regressions2;
 mod reload;
 mod requests;
+mod room;
+mod scaling;
 mod scripted;
 mod sdk;
 mod serving;
+mod signals;
+mod soak;
 mod store_commands;
+mod strace;
 mod streams;
+mod thoughts;

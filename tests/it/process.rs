@@ -3,7 +3,10 @@
 use std::{
     io::Read,
     process::{Child, Command, Output, Stdio},
-    sync::{Arc, Condvar, Mutex},
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -25,16 +28,27 @@ pub struct Process {
 #[derive(Debug, Default)]
 struct Said {
     text: Mutex<String>,
+    ended: AtomicBool,
     more: Condvar,
 }
 
 impl Process {
     pub fn start(command: &mut Command) -> Self {
+        Self::try_start(command).unwrap_or_else(|| panic!("{command:?} cannot be started"))
+    }
+
+    /// `None`: there is no such program.
+    pub fn try_start(command: &mut Command) -> Option<Self> {
         let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let mut child = command.spawn().ok()?;
         let stdout = Said::listen(child.stdout.take().unwrap());
         let stderr = Said::listen(child.stderr.take().unwrap());
-        Self { child, stdout, stderr }
+        Some(Self { child, stdout, stderr })
+    }
+
+    /// Waits until stdout holds `text`. `false`: it ended without saying so.
+    pub fn says_or_ends(&self, text: &str) -> bool {
+        self.stdout.wait_for(text).is_ok()
     }
 
     /// Waits until stdout holds `text`; returns all of it.
@@ -50,7 +64,14 @@ impl Process {
     /// Waits until stderr holds `text`; returns all of it.
     #[track_caller]
     pub fn logs(&self, text: &str) -> String {
-        self.stderr.wait_for(text).unwrap_or_else(|said| panic!("no {text:?} in {said:?}"))
+        self.logs_times(text, 1)
+    }
+
+    /// Waits until stderr holds `text` so many times.
+    #[track_caller]
+    pub fn logs_times(&self, text: &str, times: usize) -> String {
+        let said = self.stderr.wait_until(|all| all.matches(text).count() >= times);
+        said.unwrap_or_else(|said| panic!("no {text:?} in {said:?}"))
     }
 
     pub fn stderr(&self) -> String {
@@ -75,6 +96,17 @@ impl Process {
     pub fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The most memory it has had, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")).unwrap();
+        peak.parse::<u64>().unwrap() << 10
     }
 
     pub fn has_ended(&mut self) -> bool {
@@ -111,14 +143,24 @@ impl Said {
                 listener.text.lock().unwrap().push_str(&String::from_utf8_lossy(&piece[..len]));
                 listener.more.notify_all();
             }
+            let _text = listener.text.lock().unwrap();
+            listener.ended.store(true, Ordering::Relaxed);
+            listener.more.notify_all();
         });
         said
     }
 
     fn wait_for(&self, wanted: &str) -> Result<String, String> {
+        self.wait_until(|text| text.contains(wanted))
+    }
+
+    fn wait_until(&self, wanted: impl Fn(&str) -> bool) -> Result<String, String> {
         let text = self.text.lock().unwrap();
-        let (text, _) = self.more.wait_timeout_while(text, LIMIT, |text| !text.contains(wanted)).unwrap();
-        if text.contains(wanted) { Ok(text.clone()) } else { Err(text.clone()) }
+        let (text, _) = self
+            .more
+            .wait_timeout_while(text, LIMIT, |text| !wanted(text) && !self.ended.load(Ordering::Relaxed))
+            .unwrap();
+        if wanted(&text) { Ok(text.clone()) } else { Err(text.clone()) }
     }
 }
 

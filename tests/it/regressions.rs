@@ -1,5 +1,11 @@
 //! Bugs that were found and fixed, each with a number.
 
+use std::time::Duration;
+
+use picgate::{
+    config,
+    store::{IndexState, NewRecord, Store},
+};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -16,7 +22,7 @@ use crate::{
     corpus::invariants::{render, render::url},
     framings::in_front_of,
     harness::{
-        Canned, House, encoded, fixture,
+        Canned, House, PATIENCE, encoded, fixture,
         raw::{Raw, Then},
         wire::{Wire, post},
     },
@@ -207,4 +213,77 @@ async fn r13_an_item_has_one_url() {
         assert_eq!(answer.matches("url").count(), 1, "{answer}");
         assert!(answer.contains("/images/") && !answer.contains("generated-images"), "{answer}");
     }
+}
+
+/// 14: a stream that ended with an error closed its connection without having said so, and the client's next request failed.
+#[tokio::test(flavor = "multi_thread")]
+async fn r14_a_connection_outlives_an_error_within_a_stream() {
+    let text =
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n";
+    let raw = Raw::new([text], Then::Close).await;
+    let house = in_front_of(&raw).await;
+    let mut wire = Wire::to(&house).await;
+    wire.send(post("/v1/chat/completions", r#"{"model":"x","stream":true}"#)).await;
+    let answer = wire.answer().await;
+    assert!(answer.text().contains("event: error"), "{}", answer.text());
+    assert_eq!(
+        answer.headers.get("connection").map(|value| value.to_str().unwrap()).unwrap_or("keep-alive"),
+        "keep-alive"
+    );
+    wire.send("GET /healthz HTTP/1.1\r\nHost: gateway\r\n\r\n").await;
+    assert_eq!(wire.answer().await.status, 200);
+}
+
+/// 15: the index took a picture for deleted whose deletion had been taken back just before a crash; the archive's copy
+/// would have been looked at for deletion for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn r15_a_grave_without_a_tombstone_is_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || {
+        let settings = config::Store {
+            memory_cache: 0,
+            durability: config::Durability::Process,
+            ttl: None,
+            max_bytes: None,
+            retention: None,
+            min_free: 0,
+        };
+        Store::open(dir.path(), &settings, Some("bucket".into())).unwrap()
+    };
+    let until = async |store: &Store, buried: usize| {
+        let there =
+            async || store.index_state() == IndexState::Ready && store.buried(None, 9).await.unwrap().len() == buried;
+        let wait = async {
+            while !there().await {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.expect("in time");
+    };
+    let store = open();
+    let mut writer = store.writer();
+    writer.write(b"GIF89a\x01\x00\x01\x00\x00\x00\x00").await.unwrap();
+    let id = writer.finish().await.unwrap().commit(NewRecord::default()).await.unwrap().facts.id;
+    store.delete(id).await.unwrap();
+    until(&store, 1).await;
+    drop((writer, store));
+    std::fs::remove_file(dir.path().join(format!("images/{}/{id}.gone", id.shard()))).unwrap();
+    until(&open(), 0).await;
+}
+
+/// 16: what stood in `tmp/` and could not be opened kept the gateway from starting, a file in a shard's place kept the
+/// index closed for ever, and a pipe with a picture's name kept whoever asked for it waiting: see `data_dir.rs`. A record
+/// that could not be read was replaced by an empty one, and a picture whose tombstone had been taken away too early could
+/// come back from the archive: see `src/store/tests/faults.rs`.
+#[tokio::test(flavor = "multi_thread")]
+async fn r16_a_pipe_is_no_picture() {
+    let house = House::new().await;
+    let id = "0".repeat(40);
+    let shard = house.data_dir().join("images/00");
+    std::fs::create_dir_all(&shard).unwrap();
+    for ext in ["png", "json"] {
+        let made = std::process::Command::new("mkfifo").arg(shard.join(format!("{id}.{ext}"))).status().unwrap();
+        assert!(made.success());
+    }
+    assert_eq!(house.get(&format!("/images/{id}.png")).await.status, 404);
 }

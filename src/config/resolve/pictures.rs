@@ -1,8 +1,8 @@
-//! What happens to pictures: `images`, `fetch`, `store`, `archive`, `limits`.
+//! What happens to pictures and to text: `images`, `chat`, `fetch`, `store`, `archive`, `limits`.
 
 use super::super::{
-    AnswerPolicy, Archive, Durability, Fetch, Heartbeat, History, Images, Limits, OnDisconnect, Redirect, ResponseForm,
-    Store,
+    AnswerPolicy, Archive, Chat, Durability, Fetch, Heartbeat, History, Images, Limits, Markdown, OnDisconnect,
+    Redirect, ResponseForm, Store,
     reader::{Map, Node},
 };
 
@@ -11,6 +11,7 @@ pub(super) fn images(node: &Node<'_>, above: &Images) -> Option<Images> {
     const CHAT: [(&str, AnswerPolicy); 2] = [("url", AnswerPolicy::Url), ("as_upstream", AnswerPolicy::AsUpstream)];
     const RESPONSES: [(&str, AnswerPolicy); 2] = [("b64_json", AnswerPolicy::AsUpstream), ("url", AnswerPolicy::Url)];
     const ON_DISCONNECT: [(&str, OnDisconnect); 2] = [("finish", OnDisconnect::Finish), ("abort", OnDisconnect::Abort)];
+    const MARKDOWN: [(&str, Markdown); 2] = [("attach", Markdown::Attach), ("keep", Markdown::Keep)];
     let mut map = node.map()?;
     Some(Images {
         response_format: map.or("response_format", above.response_format, |node| node.choice(&ResponseForm::WORDS)),
@@ -19,6 +20,7 @@ pub(super) fn images(node: &Node<'_>, above: &Images) -> Option<Images> {
         heartbeat: map.or("heartbeat", above.heartbeat.clone(), |node| heartbeat(node, &above.heartbeat)),
         on_disconnect: map.or("on_disconnect", above.on_disconnect, |node| node.choice(&ON_DISCONNECT)),
         history: map.or("history", above.history.clone(), |node| history(node, &above.history)),
+        markdown: map.or("markdown", above.markdown, |node| node.choice(&MARKDOWN)),
         max_input_pixels: map.or("max_input_pixels", above.max_input_pixels, Node::count),
     })
 }
@@ -35,6 +37,12 @@ fn history(node: &Node<'_>, above: &History) -> Option<History> {
     let images = map.or("images", above.images, Node::count);
     let bytes = map.or("bytes", above.bytes, Node::size);
     Some(History { images, bytes })
+}
+
+/// The map `chat`, over what stands above it.
+pub(super) fn chat(node: &Node<'_>, above: &Chat) -> Option<Chat> {
+    let mut map = node.map()?;
+    Some(Chat { strip_think: map.or("strip_think", above.strip_think, Node::flag) })
 }
 
 pub(super) fn fetch(node: &Node<'_>) -> Option<Fetch> {

@@ -27,6 +27,7 @@ picgate:
     - name: picgate
       targets: [ { upstream: local, model: flux }, { upstream: openai, model: gpt-image-2 } ]
       images: { response_format: both, heartbeat: { json: 5s } }
+      chat: { strip_think: false }
       accepts_response_format: false
     - { name: "*", targets: [ { upstream: openai } ] }
   images:
@@ -36,7 +37,9 @@ picgate:
     heartbeat: { sse: 500ms, json: 20s }
     on_disconnect: abort
     history: { images: 4, bytes: 8MiB }
+    markdown: keep
     max_input_pixels: 4000000
+  chat: { strip_think: true }
   fetch: { allow: [ 192.168.0.0/16, "fd00::/8", 10.1.2.3 ], ports: [ 443, 8443 ], max_bytes: 1MiB, timeout: 3s }
   store: { memory_cache: 0, durability: process, ttl: 30d, max_bytes: 1TiB, retention: 30d, min_free: 0 }
   archive: { kind: s3, endpoint: "https://ACCOUNT.r2.cloudflarestorage.com", bucket: pics, region: eu,
@@ -60,6 +63,7 @@ fn every_setting_arrives() {
         heartbeat: Heartbeat { sse: Some(Duration::from_millis(500)), json: Some(Duration::from_secs(20)) },
         on_disconnect: OnDisconnect::Abort,
         history: History { images: 4, bytes: 8 << 20 },
+        markdown: Markdown::Keep,
         max_input_pixels: 4_000_000,
     };
     let of_picgate = Images {
@@ -111,16 +115,19 @@ fn every_setting_arrives() {
                     Target { upstream: 0, model: Some("gpt-image-2".into()) },
                 ],
                 images: of_picgate,
+                chat: Chat { strip_think: false },
                 accepts_response_format: Some(false),
             },
             Model {
                 name: "*".into(),
                 targets: vec![Target { upstream: 0, model: None }],
                 images: images.clone(),
+                chat: Chat { strip_think: true },
                 accepts_response_format: None,
             },
         ],
         images,
+        chat: Chat { strip_think: true },
         fetch: Fetch {
             allow: ["192.168.0.0/16", "fd00::/8", "10.1.2.3/32"].map(|net| net.parse().unwrap()).to_vec(),
             ports: vec![443, 8443],
@@ -263,9 +270,10 @@ fn warnings_are_given_where_something_has_no_effect() {
         ("images: { heartbeat: { sse: 15s } }", vec![]),
         ("images: { heartbeat: { sse: 5s, json: 5s } }", vec![]),
         (
-            "models: [ { name: a, targets: [ { upstream: openai } ], images: { max_input_pixels: 9 } } ]",
-            vec![format!("5:87: picgate.models[0].images.max_input_pixels: {NOT_YET}")],
+            "models: [ { name: a, targets: [ { upstream: openai } ], images: { max_input_pixels: 9, markdown: keep } } ]",
+            vec![],
         ),
+        ("limits: { header_timeout: 9s }", vec![format!("5:29: picgate.limits.header_timeout: {NOT_YET}")]),
         (
             "store: { ttl: 72h, max_bytes: 1GiB, retention: 30d }\narchive: { endpoint: \"http://s3\", bucket: b, access_key_id: a, secret_access_key: b }",
             vec!["5:50: picgate.store.retention: cannot act beside an `archive`, which keeps every picture".into()],

@@ -21,7 +21,7 @@ use tokio::{
 use super::{Change, Counts, Cursor, Entry, Index, IndexError, IndexState, Page, local::LocalIndex, reconcile};
 use crate::{
     picture::PictureId,
-    store::{StoreError, error::Doing, files::Files, record::unix_ms},
+    store::{StoreError, disk, error::Doing, files::Files, record::unix_ms},
 };
 
 /// Changes that may wait for the index. When there are more, they are found again in `images/`.
@@ -81,6 +81,8 @@ struct Worker {
     files: Arc<Files>,
     changes: Receiver<Told>,
     shared: Arc<Shared>,
+    /// The log says that the index cannot be used.
+    told: bool,
 }
 
 /// Why the index is not served any longer.
@@ -97,7 +99,7 @@ impl Keeper {
     pub(in crate::store) fn start(files: Arc<Files>) -> Result<Self, StoreError> {
         let (tell, changes) = channel(WAITING);
         let shared = Arc::new(Shared::default());
-        let worker = Worker { files, changes, shared: Arc::clone(&shared) };
+        let worker = Worker { files, changes, shared: Arc::clone(&shared), told: false };
         let doing = "starting the index's thread";
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().doing(doing)?;
         thread::Builder::new().name("index".into()).spawn(move || runtime.block_on(worker.run())).doing(doing)?;
@@ -248,11 +250,9 @@ impl Findings {
 
 impl Worker {
     async fn run(mut self) {
-        let mut told = false;
         loop {
             let end = match self.open().await {
                 Ok(index) => {
-                    told = false;
                     let index: Arc<dyn Index> = Arc::new(index);
                     self.shared.publish(Some(Arc::clone(&index)));
                     let end = self.serve(&*index).await;
@@ -271,7 +271,7 @@ impl Worker {
                     }
                 }
                 End::Failed(error) => {
-                    if !std::mem::replace(&mut told, true) {
+                    if !std::mem::replace(&mut self.told, true) {
                         log::warn!("the index cannot be used for now, listing pictures has to wait: {error}");
                     }
                 }
@@ -357,8 +357,12 @@ impl Worker {
                 self.apply(index, change).await?;
             }
         }
+        reconcile::graves(index, &self.files).await?;
         self.shared.found(all);
         self.shared.compared.store(true, Ordering::Relaxed);
+        if std::mem::take(&mut self.told) {
+            log::info!("the index can be used again");
+        }
         if all != Findings::default() {
             let Findings { added, removed, adopted, damaged, buried, .. } = all;
             let took = start.elapsed();
@@ -375,7 +379,10 @@ impl Worker {
         const BAD: &str = "index.bad-";
         for entry in fs::read_dir(self.files.layout.root())? {
             let entry = entry?;
-            if entry.file_name().to_str().is_some_and(|name| name.starts_with(BAD)) {
+            let name = entry.file_name();
+            let time = name.to_str().and_then(|name| name.strip_prefix(BAD));
+            // What another hand has named so is not ours to remove.
+            if time.is_some_and(|time| !time.is_empty() && time.bytes().all(|byte| byte.is_ascii_digit())) {
                 if entry.file_type()?.is_dir() {
                     fs::remove_dir_all(entry.path())?
                 } else {
@@ -384,7 +391,7 @@ impl Worker {
             }
         }
         let now = unix_ms(SystemTime::now()) / 1000;
-        fs::rename(self.files.layout.index(), self.files.layout.root().join(format!("{BAD}{now}")))
+        disk::rename(&self.files.layout.index(), &self.files.layout.root().join(format!("{BAD}{now}")))
     }
 
     /// Waits a little; `true` when the store was dropped. What comes meanwhile is found by the comparison that follows

@@ -17,7 +17,7 @@ use std::{
     collections::HashMap,
     fs::{File, TryLockError},
     io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Mutex,
     time::{Duration, SystemTime},
 };
@@ -29,7 +29,7 @@ use sled::{Batch, Db, IVec};
 use super::{Archiving, Change, Counts, Cursor, Entry, Index, IndexError, Known};
 use crate::{
     picture::{Format, PictureId},
-    store::{Facts, record::unix_ms},
+    store::{Facts, disk, record::unix_ms},
 };
 
 /// Memory for sled's pages.
@@ -49,6 +49,7 @@ const LAYOUT: u32 = 2;
 #[derive(Debug)]
 pub(super) struct LocalIndex {
     db: Db,
+    dir: PathBuf,
     /// Held from reading to writing by whoever changes something.
     changing: std::sync::Arc<Mutex<()>>,
 }
@@ -84,13 +85,14 @@ impl LocalIndex {
             return Err(IndexError::Busy);
         }
         // The keeper flushes.
-        let db = sled::Config::new().path(dir).cache_capacity(CACHE).flush_every_ms(None).open()?;
+        let config = sled::Config::new().path(dir).cache_capacity(CACHE).flush_every_ms(None);
+        let db = disk::index(dir, || config.open())?;
         let place = format!("{LAYOUT} {}", archive.unwrap_or_default());
         if db.get(PLACE)?.is_none_or(|was| was != place.as_bytes()) {
             db.clear()?;
             db.insert(PLACE, place.as_bytes())?;
         }
-        Ok(Self { db, changing: std::sync::Arc::default() })
+        Ok(Self { db, dir: dir.to_owned(), changing: std::sync::Arc::default() })
     }
 
     /// Whether a process has it open. sled locks this file, and says so only in words.
@@ -127,18 +129,20 @@ impl LocalIndex {
 #[async_trait]
 impl Index for LocalIndex {
     async fn apply(&self, changes: Vec<Change>) -> Result<(), IndexError> {
+        let dir = self.dir.clone();
         self.change(move |db| {
             let mut applying = Applying::begin(db)?;
             for change in changes {
                 applying.change(change)?;
             }
-            applying.end()
+            Ok(disk::index(&dir, || applying.end())?)
         })
         .await
     }
 
     async fn flush(&self) -> Result<(), IndexError> {
-        self.run(|db| Ok(db.flush().map(drop)?)).await
+        let dir = self.dir.clone();
+        self.run(move |db| Ok(disk::index(&dir, || db.flush().map(drop))?)).await
     }
 
     async fn shard(&self, first: u8) -> Result<Vec<Known>, IndexError> {
@@ -299,9 +303,9 @@ impl<'a> Applying<'a> {
         Ok(())
     }
 
-    fn end(mut self) -> Result<(), IndexError> {
+    fn end(mut self) -> sled::Result<()> {
         self.batch.insert(COUNTS, counts_value(&self.counts));
-        Ok(self.db.apply_batch(self.batch)?)
+        self.db.apply_batch(self.batch)
     }
 }
 
@@ -443,6 +447,18 @@ mod tests {
             (index, dir)
         })
         .await;
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_was_taken_before_the_clock_was_set_back_is_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let index = LocalIndex::open(dir.path(), None).unwrap();
+        let (minute, day) = (Duration::from_secs(60), Duration::from_secs(24 * 3600));
+        let until_ms = unix_ms(SystemTime::now() + day);
+        let taken = serde_json::to_vec(&Lease { holder: "dead".into(), until_ms }).unwrap();
+        index.db.insert([&[LEASE][..], b"work"].concat(), taken).unwrap();
+        assert!(index.lease("work", "living", minute).await.unwrap());
+        assert!(!index.lease("work", "another", minute).await.unwrap());
     }
 
     #[tokio::test]

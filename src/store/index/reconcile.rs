@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fs, io};
 
+use rustix::io::Errno;
+
 use super::{Change, Entry, Findings, Index, IndexError};
 use crate::{
     picture::{Format, PictureId},
@@ -21,6 +23,7 @@ const BATCH: usize = 512;
 #[derive(Clone, Copy, Debug, Default)]
 struct There {
     blob: Option<Format>,
+    record: bool,
     tombstone: bool,
 }
 
@@ -32,7 +35,14 @@ struct There {
 pub(super) async fn shard(index: &dyn Index, files: &Files, first: u8) -> Result<Findings, IndexError> {
     let known: BTreeMap<PictureId, bool> =
         index.shard(first).await?.into_iter().map(|known| (known.id, known.local)).collect();
-    let there = list(files, first).map_err(IndexError::Io)?;
+    let there = match list(files, first) {
+        Ok(there) => there,
+        Err(e) if will_stay(&e) => {
+            log::error!("the folder images/{first:02x} cannot be read; its pictures are not listed: {e}");
+            return Ok(Findings::default());
+        }
+        Err(e) => return Err(IndexError::Io(e)),
+    };
 
     let mut findings = Findings::default();
     let mut changes: Vec<Change> =
@@ -46,7 +56,7 @@ pub(super) async fn shard(index: &dyn Index, files: &Files, first: u8) -> Result
             if files.is_buried(&id) {
                 changes.push(Change::Bury(id));
             }
-        } else if known.get(&id) != Some(&of.blob.is_some()) {
+        } else if known.get(&id) != Some(&of.blob.is_some()) || !of.record {
             changes.extend(read(files, &id, of.blob, &mut findings).map(Change::Put));
         }
         if changes.len() >= BATCH {
@@ -62,6 +72,25 @@ pub(super) async fn shard(index: &dyn Index, files: &Files, first: u8) -> Result
     Ok(findings)
 }
 
+/// Takes out of the index what was deleted and is deleted no longer: its tombstone went just before a crash.
+pub(super) async fn graves(index: &dyn Index, files: &Files) -> Result<(), IndexError> {
+    let mut after = None;
+    loop {
+        let buried = index.buried(after, BATCH).await?;
+        let Some(last) = buried.last() else { return Ok(()) };
+        after = Some(*last);
+        let open: Vec<_> = buried.into_iter().filter(|id| !files.is_buried(id)).map(Change::Forget).collect();
+        if !open.is_empty() {
+            index.apply(open).await?;
+        }
+    }
+}
+
+/// Whether trying again is of no use: it is no folder, or may not be read.
+fn will_stay(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::NOTDIR | Errno::LOOP | Errno::ACCESS | Errno::PERM))
+}
+
 /// The pictures of a shard.
 fn list(files: &Files, first: u8) -> io::Result<BTreeMap<PictureId, There>> {
     let mut there: BTreeMap<PictureId, There> = BTreeMap::new();
@@ -71,12 +100,16 @@ fn list(files: &Files, first: u8) -> io::Result<BTreeMap<PictureId, There>> {
         Err(e) => return Err(e),
     };
     for name in names {
-        let name = name?.file_name();
-        let Some((id, kind)) = name.to_str().and_then(parse_name) else { continue };
+        let name = name?;
+        let Some((id, kind)) = name.file_name().to_str().and_then(parse_name) else { continue };
+        // Neither a picture nor a record nor a tombstone, whatever it is named.
+        if name.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
         let of = there.entry(id).or_default();
         match kind {
             Kind::Blob(format) => of.blob = Some(format),
-            Kind::Record => {}
+            Kind::Record => of.record = true,
             Kind::Tombstone => of.tombstone = true,
         }
     }
@@ -99,12 +132,20 @@ fn bury(files: &Files, id: &PictureId) -> bool {
 /// A file that cannot be read or written is logged and passed over: the others are worth listing.
 fn read(files: &Files, id: &PictureId, blob: Option<Format>, findings: &mut Findings) -> Option<Entry> {
     let _gate = files.alone(id);
-    if let Ok(Some(record)) = files.record(id) {
-        findings.added += 1;
-        return Some(files.entry(&record));
-    }
+    let unreadable = match files.record(id) {
+        Ok(Some(record)) => {
+            findings.added += 1;
+            return Some(files.entry(&record));
+        }
+        Ok(None) => false,
+        Err(e) => {
+            log::warn!("the record of picture {id} cannot be read: {e}");
+            true
+        }
+    };
     let facts = facts(files, id, blob?)?;
-    if !files.is_whole(&facts).unwrap_or(false) {
+    let is_whole = files.is_whole(&facts).inspect_err(|e| log::warn!("picture {id} cannot be read: {e}")).ok()?;
+    if !is_whole {
         findings.damaged += 1;
         log::warn!(
             "the file of picture {id} does not hold what its name says; `picgate store verify --repair` sets it aside"
@@ -113,6 +154,10 @@ fn read(files: &Files, id: &PictureId, blob: Option<Format>, findings: &mut Find
     }
     findings.added += 1;
     let record = Record::found(&facts);
+    if unreadable {
+        // It may be readable tomorrow, and is not to be overwritten.
+        return Some(files.entry(&record));
+    }
     match files.replace_record(&record) {
         Ok(()) => findings.adopted += 1,
         Err(e) => log::warn!("picture {id} has no record, and one could not be written: {e}"),

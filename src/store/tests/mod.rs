@@ -1,6 +1,7 @@
 //! Real files in temporary folders.
 
 mod damage;
+mod faults;
 mod full_disk;
 mod removal;
 mod verify;
