@@ -56,6 +56,7 @@ torture: ## the long forms: fuzzing (PICGATE_FUZZ_SECONDS=600 each), hundreds of
 			-max_total_time=$(PICGATE_FUZZ_SECONDS) -timeout=30 || exit 1; \
 	done
 	PICGATE_TORTURE=1 $(CARGO) test --locked --test it -- --ignored $(ARGS)
+	$(CARGO) test --release --locked --lib -- --ignored --nocapture $(ARGS)
 
 deny: ## licences and banned crates; installs cargo-deny (some ten minutes) if missing
 	@scripts/bootstrap build

@@ -12,6 +12,8 @@ mod conformance;
 mod keeper;
 mod local;
 mod reconcile;
+#[cfg(test)]
+mod scale;
 
 use std::{fmt, path::Path, str::FromStr, time::Duration};
 

@@ -40,7 +40,7 @@ impl Drop for SmallDisk {
 #[tokio::test(flavor = "multi_thread")]
 async fn when_the_disk_has_room_again_the_index_follows_without_a_restart() {
     let Some(disk) = SmallDisk::mount() else {
-        println!("not shown: this process may not mount a disk");
+        log::warn!("not shown: this process may not mount a disk");
         return;
     };
     let store = open(&disk.dir.path().join("data"));
