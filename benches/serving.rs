@@ -1,13 +1,16 @@
 //! Serving without a socket: finding a picture, deciding on the answer, reading the bytes.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a bench may fail loudly")]
 
-use std::{hint::black_box, time::Duration};
+use std::{
+    hint::black_box,
+    time::{Duration, SystemTime},
+};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, Method};
 use picgate::{
     config::{self, Durability},
-    images,
+    images::{self, Shown},
     store::{NewRecord, Store},
 };
 use tokio::runtime::Runtime;
@@ -34,7 +37,7 @@ fn serving(c: &mut Criterion) {
         group.bench_function(name, |b| {
             b.to_async(&runtime).iter(|| async {
                 let picture = store.get(&id).await.unwrap().unwrap();
-                let answer = images::answer(&Method::GET, &headers, &picture.facts);
+                let answer = images::answer(&Method::GET, &headers, &Shown::picture(&picture.facts), SystemTime::now());
                 let range = answer.range.unwrap();
                 let mut at = range.start;
                 while at < range.end {

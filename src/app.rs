@@ -7,16 +7,22 @@ use prometheus::Registry;
 use crate::{
     access::{Keys, StoredKey, new_key},
     archive::{self, Bucket},
-    config::{self, Config},
+    config::{self, Access, Config},
     core::{Core, Settings},
     fetch::Fetcher,
     gateway::Gateway,
+    images::Links,
+    pixels::Pool,
     store::{Store, StoreError},
     telemetry::Metrics,
 };
 
 /// The file under `state/` that holds the keys made at run time.
 const KEYS: &str = "keys";
+/// The file under `state/` that holds the keys for signing URLs that were made at run time, in hex.
+const SIGNING_KEYS: &str = "signing_keys";
+/// Random bytes in a key for signing: as many as HMAC-SHA256 has use for.
+const SIGNING_KEY_LEN: usize = 32;
 
 /// A gateway that is ready to take requests.
 #[derive(Debug)]
@@ -37,20 +43,23 @@ pub enum StartError {
     Archive(#[from] archive::SetupError),
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
-    #[error("making the first key: {0}")]
+    #[error("making a key: {0}")]
     Key(#[from] std::io::Error),
+    #[error("starting threads for pixels: {0}")]
+    Pixels(#[source] std::io::Error),
 }
 
 impl App {
     /// Opens the store and connects the parts. Metrics are registered in `registry`.
     ///
-    /// Starts a thread, so a program that forks must do so before.
+    /// Starts threads, so a program that forks must do so before.
     ///
     /// # Errors
     /// When the data directory cannot be used, or the registry has metrics of the same names.
     pub fn build(config: Config, registry: &Registry) -> Result<Self, StartError> {
         let metrics = Metrics::register(registry)?;
         let store = Store::open(&config.data_dir, &config.store, config.archive.as_ref().map(config::Archive::place))?;
+        let pixels = Pool::start(config.limits.pixel_threads, metrics.clone()).map_err(StartError::Pixels)?;
         let mut stored = stored_keys(&store)?;
         let mut first_key = None;
         if stored.is_empty() && config.keys.is_empty() {
@@ -60,8 +69,8 @@ impl App {
             first_key = Some(key);
         }
         let bucket = config.archive.as_ref().map(Bucket::new).transpose()?;
-        let settings = settings(config, &stored)?;
-        let gateway = Gateway::new(Arc::new(Core::new(settings, store, bucket, metrics)));
+        let settings = settings(config, &stored, &store)?;
+        let gateway = Gateway::new(Arc::new(Core::new(settings, store, bucket, pixels, metrics)));
         Ok(Self { gateway, first_key })
     }
 }
@@ -76,16 +85,33 @@ impl App {
 pub fn reload(gateway: &Gateway, config: Config) -> Result<(), StartError> {
     let core = gateway.core();
     let stored = stored_keys(&core.store)?;
-    let settings = settings(config, &stored)?;
+    let settings = settings(config, &stored, &core.store)?;
     core.store.follow(&settings.config.store);
     core.replace(settings);
     Ok(())
 }
 
-fn settings(config: Config, stored: &[StoredKey]) -> Result<Settings, StartError> {
+fn settings(config: Config, stored: &[StoredKey], store: &Store) -> Result<Settings, StartError> {
     let keys = Keys::new(&config.keys, stored);
     let fetcher = Fetcher::new(&config.fetch).map_err(|error| StartError::Fetch(error.to_string()))?;
-    Ok(Settings { config: Arc::new(config), keys, fetcher })
+    let made = made_signing_keys(&config.serving, store)?;
+    let written = config.serving.signing_keys.iter().map(|key| key.expose().as_bytes());
+    let links =
+        Links::new(config.public.base.clone(), &config.serving, written.chain(made.iter().map(String::as_bytes)));
+    Ok(Settings { config: Arc::new(config), keys, fetcher, links })
+}
+
+/// The keys for signing that stand in no configuration. One is made when URLs are to be signed and there is none at all.
+fn made_signing_keys(serving: &config::Serving, store: &Store) -> Result<Vec<String>, StartError> {
+    let made: Vec<String> = store.state().read_json(SIGNING_KEYS)?.unwrap_or_default();
+    if !made.is_empty() || !serving.signing_keys.is_empty() || serving.access == Access::Public {
+        return Ok(made);
+    }
+    let mut random = [0; SIGNING_KEY_LEN];
+    getrandom::fill(&mut random).map_err(|error| std::io::Error::other(error.to_string()))?;
+    let made = vec![random.iter().map(|byte| format!("{byte:02x}")).collect::<String>()];
+    store.state().write_json(SIGNING_KEYS, &made)?;
+    Ok(made)
 }
 
 fn stored_keys(store: &Store) -> Result<Vec<StoredKey>, StoreError> {

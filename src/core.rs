@@ -9,10 +9,13 @@ use crate::{
     archive::Bucket,
     config::Config,
     fetch::Fetcher,
+    images::Links,
+    pixels::Pool,
     store::Store,
     telemetry::Metrics,
     tier::Tier,
     upstream::{Transport, catalogue::Catalogue},
+    variants::Variants,
 };
 
 /// Everything a request works with. One per gateway, shared by all requests.
@@ -22,6 +25,8 @@ pub struct Core {
     pub store: Store,
     /// The same pictures, and those that are only in the archive.
     pub tier: Tier,
+    pub pixels: Pool,
+    pub variants: Variants,
     pub transport: Transport,
     pub catalogue: Catalogue,
     pub metrics: Metrics,
@@ -33,15 +38,18 @@ pub struct Settings {
     pub config: Arc<Config>,
     pub keys: Keys,
     pub fetcher: Fetcher,
+    pub links: Links,
 }
 
 impl Core {
     /// `bucket`: where the store's pictures are archived.
-    pub fn new(settings: Settings, store: Store, bucket: Option<Bucket>, metrics: Metrics) -> Self {
+    pub fn new(settings: Settings, store: Store, bucket: Option<Bucket>, pixels: Pool, metrics: Metrics) -> Self {
         let transport = Transport::default();
         let catalogue = Catalogue::new(transport.clone());
         let tier = Tier::new(store.clone(), bucket, metrics.clone());
-        Self { settings: ArcSwap::from_pointee(settings), store, tier, transport, catalogue, metrics }
+        let variants = Variants::new(store.clone(), pixels.clone());
+        let settings = ArcSwap::from_pointee(settings);
+        Self { settings, store, tier, pixels, variants, transport, catalogue, metrics }
     }
 
     /// Puts other settings in force. Requests that have begun end under the ones they began with.

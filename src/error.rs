@@ -13,7 +13,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// What went wrong with a request, in words its sender can act on.
 ///
 /// The message never holds a secret, an upstream's address or a path of this machine.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{code:?}: {message}")]
 pub struct Error {
     code: Code,
@@ -45,6 +45,10 @@ pub enum Code {
     ImageExpired,
     /// No key, or none of ours.
     InvalidApiKey,
+    /// A picture is read by signed URLs, and this one has no signature that fits.
+    InvalidSignature,
+    /// A signed URL whose time is over.
+    ImageUrlExpired,
     /// No model of this name.
     ModelNotFound,
     /// No such path, or no such picture.
@@ -57,6 +61,8 @@ pub enum Code {
     RequestTooLarge,
     /// The body's type is none this route takes.
     UnsupportedMediaType,
+    /// A variant of a picture that cannot be decoded here: its format, its size, or damage.
+    ImageNotDecodable,
     /// Nobody could be connected to.
     UpstreamUnreachable,
     /// The upstream refused the key of ours.
@@ -92,12 +98,15 @@ impl Code {
             Code::ImageTooLarge => (StatusCode::BAD_REQUEST, REQUEST, "image_too_large"),
             Code::ImageExpired => (StatusCode::BAD_REQUEST, REQUEST, "image_expired"),
             Code::InvalidApiKey => (StatusCode::UNAUTHORIZED, REQUEST, "invalid_api_key"),
+            Code::InvalidSignature => (StatusCode::FORBIDDEN, REQUEST, "invalid_signature"),
+            Code::ImageUrlExpired => (StatusCode::FORBIDDEN, REQUEST, "image_url_expired"),
             Code::ModelNotFound => (StatusCode::NOT_FOUND, REQUEST, "model_not_found"),
             Code::NotFound => (StatusCode::NOT_FOUND, REQUEST, "not_found"),
             Code::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, REQUEST, "method_not_allowed"),
             Code::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, REQUEST, "request_timeout"),
             Code::RequestTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, REQUEST, "request_too_large"),
             Code::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, REQUEST, "unsupported_media_type"),
+            Code::ImageNotDecodable => (StatusCode::UNSUPPORTED_MEDIA_TYPE, REQUEST, "image_not_decodable"),
             Code::UpstreamUnreachable => (StatusCode::BAD_GATEWAY, SERVER, "upstream_unreachable"),
             Code::UpstreamAuth => (StatusCode::BAD_GATEWAY, SERVER, "upstream_auth_failed"),
             Code::UpstreamFailed => (StatusCode::BAD_GATEWAY, SERVER, "upstream_failed"),

@@ -13,11 +13,13 @@ pub mod fetch;
 pub mod gateway;
 pub mod images;
 pub mod picture;
+pub mod pixels;
 pub mod rewrite;
 pub mod store;
 pub mod telemetry;
 pub mod tier;
 mod trust;
 pub mod upstream;
+pub mod variants;
 
 pub use error::{Code, Error, Result};

@@ -14,6 +14,7 @@ use super::{
         Event,
         answer::{AnswerRewriter, Form, Rules},
         base64::{Decoder, Encoder, Tolerance},
+        conversation::{Dialect, Edit, Mention, Piece},
         multipart::MultipartScanner,
         request::{Field, Findings, ReferenceForm, RequestScanner, Route, ScanError},
         shape::Shape,
@@ -378,19 +379,80 @@ pub fn request(input: &[u8]) {
         assert!(field.member.start <= field.span.start && field.span.end <= field.member.end);
     }
     for reference in &found.references {
-        assert!(!matches!(reference.form, ReferenceForm::Part { .. }));
-        let value: String = serde_json::from_slice(&at(body, &reference.span)).expect("text");
-        assert_eq!(value, reference.url);
+        let value: Value = serde_json::from_str(&text(&at(body, &reference.span))).expect("JSON");
+        match reference.form {
+            ReferenceForm::DataUri | ReferenceForm::Base64 => assert_eq!(value, reference.url.as_str()),
+            // Where it stands twice, the last text counts.
+            ReferenceForm::Source => assert!(!value["url"].is_string() || value["url"] == reference.url.as_str()),
+            ReferenceForm::Part { .. } => panic!("no form"),
+        }
     }
     let inlined =
         replaced(body, found.references.iter().map(|reference| &reference.span), b"\"data:image/png;base64,AA==\"");
     let again = scan(route, [inlined.as_slice()]).expect("a request");
     assert!(again.references.is_empty());
+    conversation(&found, seed, body);
     if let Some(field) = &found.response_format {
         let without = replaced(body, std::iter::once(&field.member), b"");
         let again = scan(route, [without.as_slice()]).unwrap_or_else(|error| panic!("{error}: {}", text(&without)));
         let expected = Findings { response_format: None, ..found.clone() };
         assert_eq!(said(&again), said(&expected));
+    }
+}
+
+/// What is done to a conversation leaves JSON, does not overlap, and does what it says.
+fn conversation(found: &Findings, seed: u8, body: &[u8]) {
+    let conversation = &found.conversation;
+    let omitted: Vec<usize> = (0..conversation.elements.len()).filter(|at| seed >> (at % 8) & 1 == 1).collect();
+    let picture = "data:image/png;base64,AA==";
+    let mut edits = conversation.omit(&omitted);
+    assert_eq!(edits.len(), omitted.len());
+    let attached = conversation.attach(conversation.mentions.iter().zip(0..));
+    let pictures = |edits: &[Edit]| {
+        let pieces = edits.iter().flat_map(|edit| &edit.with);
+        pieces.filter(|piece| matches!(piece, Piece::Picture(_))).count()
+    };
+    let expected = if conversation.takes_pictures() { conversation.mentions.len() } else { 0 };
+    assert_eq!(pictures(&attached), expected, "every mention once");
+    edits.extend(attached);
+    edits.extend(conversation.strip(&omitted));
+    let is_sent = |element: Option<usize>| element.is_none_or(|element| !omitted.contains(&element));
+    edits.extend(found.references.iter().filter(|reference| is_sent(reference.element)).map(|reference| Edit {
+        span: reference.span.clone(),
+        with: vec![Piece::Text("\"".into()), Piece::Picture(0), Piece::Text("\"".into())],
+    }));
+    edits.sort_by_key(|edit| (edit.span.start, edit.span.end));
+    let mut out = Vec::new();
+    let mut known = 0;
+    for Edit { span, with } in &edits {
+        assert!(span.start >= known, "edits overlap");
+        out.extend(at(body, &(known..span.start)));
+        for piece in with {
+            match piece {
+                Piece::Text(text) => out.extend_from_slice(text.as_bytes()),
+                Piece::Picture(_) => out.extend_from_slice(picture.as_bytes()),
+            }
+        }
+        known = span.end;
+    }
+    out.extend(at(body, &(known..body.len() as u64)));
+    assert!(serde_json::from_slice::<IgnoredAny>(&out).is_ok(), "{}", text(&out));
+    let route = match conversation.dialect {
+        _ if edits.is_empty() => return,
+        Dialect::Chat => Route::Chat,
+        Dialect::Responses => Route::Responses,
+    };
+    let again = scan(route, [out.as_slice()]).unwrap_or_else(|error| panic!("{error}: {}", text(&out))).conversation;
+    for thought in &conversation.thoughts {
+        let thought = text(&at(body, thought));
+        assert!(thought.contains("ink"), "{thought}");
+    }
+    // What the text says is the same but for the thoughts; the labels show nothing.
+    let said = |of: &[Mention]| of.iter().map(|mention| mention.url.clone()).collect::<Vec<_>>();
+    let is_plain = |mention: &Mention| !mention.url.contains(['!', '<']);
+    if conversation.thoughts.is_empty() && omitted.is_empty() && conversation.mentions.iter().all(is_plain) {
+        assert_eq!(said(&again.mentions), said(&conversation.mentions));
+        assert!(again.thoughts.is_empty());
     }
 }
 

@@ -55,6 +55,7 @@ fn reload(gateway: &Gateway, started: &Config, file: &Path) -> Result<(), String
         ("data_dir", config.data_dir != started.data_dir),
         ("archive", config.archive != started.archive),
         ("store", bound(&config.store) != bound(&started.store)),
+        ("limits.pixel_threads", config.limits.pixel_threads != started.limits.pixel_threads),
     ];
     for (key, _) in changes.iter().filter(|(_, changed)| *changed) {
         log::warn!("HUP: picgate.{key} has changed; that takes effect at the next start");

@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::settings::*;
+use crate::picture::Format;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = KIB << 10;
@@ -42,6 +43,7 @@ impl Default for Images {
             heartbeat: Heartbeat::default(),
             on_disconnect: OnDisconnect::Finish,
             history: History::default(),
+            markdown: Markdown::Attach,
             max_input_pixels: 0,
         }
     }
@@ -50,6 +52,29 @@ impl Default for Images {
 impl Default for Heartbeat {
     fn default() -> Self {
         Self { sse: Some(Duration::from_secs(15)), json: None }
+    }
+}
+
+impl Default for Serving {
+    fn default() -> Self {
+        Self {
+            variants: Variants::default(),
+            negotiate: false,
+            access: Access::Public,
+            signing_keys: Vec::new(),
+            url_ttl: Duration::from_secs(7 * 24 * 3600),
+        }
+    }
+}
+
+impl Default for Variants {
+    fn default() -> Self {
+        Self {
+            sizes: vec![256, 512, 1024],
+            formats: vec![Format::Jpeg, Format::Png, Format::Webp],
+            qualities: vec![Self::QUALITY],
+            max_disk: GIB,
+        }
     }
 }
 
@@ -80,6 +105,8 @@ impl Default for Limits {
             images_per_answer: 64,
             header_timeout: Duration::from_secs(30),
             upstream_timeout: Duration::from_secs(600),
+            send_timeout: Duration::from_secs(60),
+            pixel_threads: None,
         }
     }
 }

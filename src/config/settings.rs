@@ -1,11 +1,12 @@
 //! The configuration as the program needs it.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 use url::Url;
 
 use super::Secret;
+use crate::picture::Format;
 
 /// Everything under `picgate:`, resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,9 @@ pub struct Config {
     pub models: Vec<Model>,
     /// The defaults; a model's own settings are already merged into [`Model::images`].
     pub images: Images,
+    /// As [`images`](Self::images), for what is said.
+    pub chat: Chat,
+    pub serving: Serving,
     pub fetch: Fetch,
     pub store: Store,
     pub archive: Option<Archive>,
@@ -137,6 +141,7 @@ pub struct Model {
     /// In the order to try them. Never empty.
     pub targets: Vec<Target>,
     pub images: Images,
+    pub chat: Chat,
     /// Whether `response_format` may be sent to this model. `None`: told by the name it has at the upstream (GPT image
     /// models refuse it, everyone else takes it).
     pub accepts_response_format: Option<bool>,
@@ -160,8 +165,54 @@ pub struct Images {
     pub heartbeat: Heartbeat,
     pub on_disconnect: OnDisconnect,
     pub history: History,
+    pub markdown: Markdown,
     /// Pictures with more pixels are scaled down before they are inlined; 0 = no limit.
     pub max_input_pixels: u64,
+}
+
+/// Who may read pictures, and in which sizes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Serving {
+    pub variants: Variants,
+    /// Answer WebP instead of PNG to those who take it, where the URL names no format.
+    pub negotiate: bool,
+    pub access: Access,
+    /// The first signs, all verify. Empty: one is made and kept under `state/`.
+    pub signing_keys: Vec<Secret>,
+    /// How long a signed URL is good, at least.
+    pub url_ttl: Duration,
+}
+
+/// Who may read a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Who knows its name.
+    Public,
+    /// Who has a signed URL that has not expired.
+    Signed,
+}
+
+/// The sizes, formats and qualities that everybody may ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Variants {
+    /// Widths and heights in pixels.
+    pub sizes: Vec<u32>,
+    /// The first stands in for a picture's own format when that is not among them.
+    pub formats: Vec<Format>,
+    /// Of JPEGs, from 1 to 100. Never empty; the first is the usual one.
+    pub qualities: Vec<u8>,
+    /// Bytes of made variants to keep on the disk; 0: none.
+    pub max_disk: u64,
+}
+
+impl Variants {
+    /// Every format that can be written, and the word for it.
+    pub const FORMATS: [(&'static str, Format); 3] =
+        [("jpeg", Format::Jpeg), ("png", Format::Png), ("webp", Format::Webp)];
+    /// The quality of JPEGs when nobody names one.
+    pub const QUALITY: u8 = 80;
+    /// The longest side that can be asked for.
+    pub const LONGEST_SIDE: u32 = 16_384;
 }
 
 /// Whether base64 pictures in an answer become URLs.
@@ -193,6 +244,22 @@ pub enum OnDisconnect {
 pub struct History {
     pub images: u64,
     pub bytes: u64,
+}
+
+/// What becomes of our own pictures that the text of a conversation shows by image markup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Markdown {
+    /// They are sent along, as parts of a user's turn.
+    Attach,
+    /// Text is text.
+    Keep,
+}
+
+/// What becomes of the text of a conversation on its way up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Chat {
+    /// `<think>…</think>` in the assistant's turns is not sent again.
+    pub strip_think: bool,
 }
 
 /// The rules for fetching a picture from an address a stranger named.
@@ -274,4 +341,8 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// Longest silence of an upstream.
     pub upstream_timeout: Duration,
+    /// A reader that takes nothing of its answer for so long is gone.
+    pub send_timeout: Duration,
+    /// Threads that decode pictures. `None`: as many as there are cores.
+    pub pixel_threads: Option<NonZeroUsize>,
 }

@@ -8,9 +8,8 @@ use super::{inline::Inlined, intake::Received, plan::Destination};
 use crate::upstream::{Body, Segment, Source};
 
 /// The body for one destination. Nothing is copied: a second destination costs a list of segments.
-pub(super) fn compose(received: &Received, inlined: &[Inlined], to: &Destination<'_>) -> Body {
-    let mut edits: Vec<(Range<u64>, Vec<Segment>)> =
-        inlined.iter().map(|inlined| (inlined.span.clone(), inlined.segments.clone())).collect();
+pub(super) fn compose(received: &Received, inlined: &Inlined, to: &Destination<'_>) -> Body {
+    let mut edits: Vec<(Range<u64>, Vec<Segment>)> = inlined.edits.clone();
     if let (Some(name), Some(model)) = (to.rename, &received.findings.model) {
         let text = if received.multipart { name.to_owned() } else { serde_json::Value::from(name).to_string() };
         edits.push((model.span.clone(), vec![Segment::Bytes(Bytes::from(text))]));
@@ -18,7 +17,8 @@ pub(super) fn compose(received: &Received, inlined: &[Inlined], to: &Destination
     if let Some(field) = received.findings.response_format.as_ref().filter(|_| to.strip_response_format) {
         edits.push((field.member.clone(), Vec::new()));
     }
-    edits.sort_by_key(|(span, _)| span.start);
+    // What is put in before a text comes before what is done to it.
+    edits.sort_by_key(|(span, _)| (span.start, span.end));
 
     let mut body = Body::default();
     let mut at = 0;

@@ -8,7 +8,6 @@ use tokio::{sync::Semaphore, task::JoinHandle};
 use crate::{
     core::{Core, Settings},
     error::{Error, Result},
-    images,
     rewrite::{Event, Fill, Slot, base64::Encoder},
     store::{Generation, NewRecord, PictureWriter, Spool, Staged, StoreError, Stored},
     upstream::{Body, Segment, Source},
@@ -243,7 +242,7 @@ impl Keeper {
     }
 
     fn url(&self, staged: &Staged) -> String {
-        images::path::url(&self.settings.config.public.base, &staged.id(), staged.format())
+        self.settings.links.url(&staged.id(), staged.format())
     }
 
     fn commit(&self, staged: Staged) -> JoinHandle<Result<Stored, StoreError>> {

@@ -3,7 +3,10 @@
 //! ```text
 //! Intake      the body goes to a spool while it is scanned: what stands where
 //! plan        model → targets; in which form pictures come back
-//! inline      picture references → bytes, from the store or by a guarded fetch
+//! inline      pictures → bytes, from the store or by a guarded fetch; what goes where
+//! shown       pictures of ours that text shows
+//! history     which of a conversation's pictures are sent
+//! scale       pictures that are too large → smaller ones
 //! compose     slices of the client's bytes with other bytes between them
 //! run         send it to the first target, else the next (before the first byte only)
 //! Keeper      pictures out of the answer → store; their URLs into the answer
@@ -16,12 +19,16 @@
 
 mod answer;
 mod compose;
+mod history;
 mod inline;
 mod intake;
 mod keeper;
+mod picture;
 mod plan;
 mod route;
 mod run;
+mod scale;
+mod shown;
 
 pub use answer::Answer;
 pub(crate) use intake::too_large;

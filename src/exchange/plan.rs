@@ -68,7 +68,8 @@ impl Plan {
         Some(Destination { upstream, rename, strip_response_format: !accepts })
     }
 
-    fn model(&self) -> Option<&Model> {
+    /// The model's settings.
+    pub(super) fn model(&self) -> Option<&Model> {
         self.config.models.get(self.model)
     }
 }

@@ -12,7 +12,7 @@ use super::{
     Answer, ApiRoute, Received,
     answer::Rewriter,
     compose::compose,
-    inline::{Inlined, inline},
+    inline::{Inlined, Policy, inline},
     keeper::Keeper,
     plan::{Destination, Plan},
 };
@@ -83,7 +83,10 @@ async fn run(core: Arc<Core>, settings: Arc<Settings>, request: Request, plan: P
     if request.route.is_images() {
         core.store.check_room().await?; // before it costs money
     }
-    let inlined = inline(&core, &settings, request.route, &request.received.findings.references).await?;
+    let (images, chat) =
+        plan.model().map_or((&settings.config.images, &settings.config.chat), |m| (&m.images, &m.chat));
+    let policy = Policy { route: request.route, images, chat };
+    let inlined = inline(&core, &settings, policy, &request.received.findings).await?;
     let headers = headers::for_upstream(&request.headers, &request.request_id);
 
     let mut failed: Option<Error> = None;
@@ -126,7 +129,7 @@ async fn send(
     core: &Core,
     settings: &Settings,
     request: &Request,
-    inlined: &[Inlined],
+    inlined: &Inlined,
     headers: &HeaderMap,
     to: &Destination<'_>,
 ) -> Result<Incoming, Failure> {
@@ -213,7 +216,7 @@ async fn kind(incoming: &mut Incoming) -> Result<Kind, Failure> {
     Ok(if events { Kind::Events } else { Kind::Json })
 }
 
-fn generation(request: &Request, plan: &Plan, to: &Destination<'_>, inlined: &[Inlined]) -> Generation {
+fn generation(request: &Request, plan: &Plan, to: &Destination<'_>, inlined: &Inlined) -> Generation {
     let found = &request.received.findings;
     Generation {
         request_id: request.request_id.clone(),
@@ -223,7 +226,7 @@ fn generation(request: &Request, plan: &Plan, to: &Destination<'_>, inlined: &[I
         upstream_model: to.rename.map(str::to_owned).or_else(|| plan.named.clone()),
         route: format!("/v1{}", request.route.path()),
         prompt: Some(found.prompt.clone()).filter(|prompt| !prompt.is_empty()),
-        parents: inlined.iter().filter_map(|inlined| inlined.parent).collect(),
+        parents: inlined.parents.clone(),
     }
 }
 

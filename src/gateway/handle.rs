@@ -33,6 +33,8 @@ impl Gateway {
         ctx.started = Instant::now();
         ctx.route = route.name();
         ctx.in_flight = Some(self.in_flight.enter());
+        let send_timeout = self.core.settings().config.limits.send_timeout;
+        session.as_downstream_mut().set_write_timeout(Some(send_timeout));
         match self.dispatch(session, ctx, route).await {
             Ok(Handled::Done) => {
                 self.finish(session, ctx);

@@ -1,18 +1,39 @@
 //! `/images/*`.
 
-use std::ops::Range;
+use std::{ops::Range, time::SystemTime};
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use pingora_core::Result as PingoraResult;
+use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
 use super::{Ctx, Gateway, respond};
 use crate::{
-    error::{Code, Error},
-    images::{self, path},
+    config::{Access, Redirect},
+    core::Settings,
+    error::{Code, Error, Result},
+    images::{self, Answer, Asked, Grant, Shown, Variant, path},
     store::{Body, Picture},
     tier::{self, Found},
 };
+
+/// What a request for a picture may have.
+struct Wanted {
+    found: Found,
+    variant: Option<Variant>,
+    grant: Grant,
+    negotiated: bool,
+}
+
+/// How it is answered.
+enum Reply {
+    /// With a header only.
+    Head(Answer),
+    /// With a part of a picture.
+    Body { answer: Answer, range: Range<u64>, picture: Picture, from: &'static str },
+    /// By the bucket.
+    Elsewhere(String),
+}
 
 impl Gateway {
     pub(super) async fn picture(&self, session: &mut Session, ctx: &mut Ctx) -> PingoraResult<()> {
@@ -20,86 +41,111 @@ impl Gateway {
         if let Some(answer) = images::without_picture(&method) {
             return respond::head(session, ctx, answer.status, answer.headers, None, true).await;
         }
-        let id = path::parse(session.req_header().uri.path());
-        let found = match id {
-            Some(id) => self.core.tier.find(&id).await,
-            None => Ok(None),
-        };
-        match found {
-            Ok(Some(found)) => self.send_found(session, ctx, &method, found).await,
-            Ok(None) => not_found(session, ctx).await,
-            Err(error) => respond::error(session, ctx, &error).await,
-        }
-    }
-
-    async fn send_found(
-        &self,
-        session: &mut Session,
-        ctx: &mut Ctx,
-        method: &Method,
-        found: Found,
-    ) -> PingoraResult<()> {
-        if let Some(place) = self.elsewhere(&found).await {
-            return redirect(session, ctx, &place).await;
-        }
-        let answer = images::answer(method, &session.req_header().headers, &found.facts());
-        let Some(range) = answer.range.filter(|range| !range.is_empty()) else {
-            return respond::head(session, ctx, answer.status, answer.headers, None, true).await;
-        };
-        match self.core.tier.fetch(found).await {
-            Ok(Some(picture)) => {
-                respond::head(session, ctx, answer.status, answer.headers, Some(range.end - range.start), false)
-                    .await?;
-                self.send_picture(session, ctx, &picture, range).await
+        match self.reply(session.req_header()).await {
+            Ok(Reply::Head(answer)) => respond::head(session, ctx, answer.status, answer.headers, None, true).await,
+            Ok(Reply::Elsewhere(place)) => redirect(session, ctx, &place).await,
+            Ok(Reply::Body { answer, range, picture, from }) => {
+                self.core.metrics.pictures_served.with_label_values(&[from]).inc();
+                self.core.metrics.picture_bytes_served.inc_by(range.end - range.start);
+                let len = Some(range.end - range.start);
+                respond::head(session, ctx, answer.status, answer.headers, len, false).await?;
+                send(session, ctx, &picture, range).await
             }
-            Ok(None) => not_found(session, ctx).await,
-            Err(error) => respond::error(session, ctx, &error).await,
+            Err(error) => refuse(session, ctx, &error).await,
         }
     }
 
-    /// Where to send a client whose picture is only in the archive, if it is not to come through here.
-    async fn elsewhere(&self, found: &Found) -> Option<String> {
-        let Found::Archived(record) = found else { return None };
+    async fn reply(&self, request: &RequestHeader) -> Result<Reply> {
         let settings = self.core.settings();
-        self.core.tier.elsewhere(record, &settings.config.archive.as_ref()?.redirect).await
-    }
-
-    async fn send_picture(
-        &self,
-        session: &mut Session,
-        ctx: &mut Ctx,
-        picture: &Picture,
-        range: Range<u64>,
-    ) -> PingoraResult<()> {
+        let Wanted { found, variant, grant, negotiated } = self.wanted(request, &settings).await?;
+        let now = SystemTime::now();
+        let answer = |facts, variant: Option<&Variant>| {
+            let name = variant.map(Variant::name);
+            let shown = Shown { facts, variant: name.as_deref(), grant, negotiated };
+            images::answer(&request.method, &request.headers, &shown, now)
+        };
+        if let Some(variant) = variant {
+            let max_disk = settings.config.serving.variants.max_disk;
+            let picture = self.core.variants.get(&self.core.tier, found, &variant, max_disk).await?;
+            let answer = answer(&picture.facts, Some(&variant));
+            return Ok(match body(&answer) {
+                Some(range) => Reply::Body { answer, range, picture, from: "variant" },
+                None => Reply::Head(answer),
+            });
+        }
+        if let Some(place) = self.elsewhere(&found, &settings).await {
+            return Ok(Reply::Elsewhere(place));
+        }
+        let answer = answer(&found.facts(), None);
+        let Some(range) = body(&answer) else { return Ok(Reply::Head(answer)) };
+        let picture = self.core.tier.fetch(found).await?.ok_or_else(missing)?;
         let from = match &picture.body {
             Body::Growing(_) => "archive",
             _ if picture.from_cache => "memory",
             _ => "disk",
         };
-        self.core.metrics.pictures_served.with_label_values(&[from]).inc();
-        self.core.metrics.picture_bytes_served.inc_by(range.end - range.start);
+        Ok(Reply::Body { answer, range, picture, from })
+    }
 
-        let mut at = range.start;
-        while at < range.end {
-            match picture.read(at..range.end).await {
-                Ok(piece) if !piece.is_empty() => {
-                    at += piece.len() as u64;
-                    session.as_downstream_mut().write_response_body(piece, at >= range.end).await?;
-                }
-                // The promised length cannot be kept: the answer must not look complete.
-                result => {
-                    log::error!("{}: a picture cannot be read: {:?}", ctx.request_id, result.err());
-                    session.as_downstream_mut().shutdown().await;
-                    return Ok(());
-                }
-            }
+    /// The picture, or variant, that a request may have. Its bytes may still be in the archive.
+    async fn wanted(&self, request: &RequestHeader, settings: &Settings) -> Result<Wanted> {
+        let id = path::parse(request.uri.path()).ok_or_else(missing)?;
+        let query = request.uri.query().unwrap_or_default();
+        let asked = Asked::parse(query)?;
+        let serving = &settings.config.serving;
+        // First of all: who may not read a picture does not learn whether there is one.
+        let grant = settings.links.check(&id, query, asked.as_ref(), &serving.variants, SystemTime::now())?;
+        let found = self.core.tier.find(&id).await?.ok_or_else(missing)?;
+        let Some(asked) = asked else {
+            return Ok(Wanted { found, variant: None, grant, negotiated: false });
+        };
+        let negotiated = serving.negotiate && asked.format.is_none();
+        let accept = request.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+        let takes_webp = negotiated && accept.is_some_and(images::takes_webp);
+        let variant = asked.of(found.facts().format, &serving.variants, takes_webp);
+        Ok(Wanted { found, variant, grant, negotiated })
+    }
+
+    /// Where to send a client whose picture is only in the archive, if it is not to come through here.
+    async fn elsewhere(&self, found: &Found, settings: &Settings) -> Option<String> {
+        let Found::Archived(record) = found else { return None };
+        let redirect = &settings.config.archive.as_ref()?.redirect;
+        // A URL that never ends would outlive the signature that led to it.
+        if matches!((settings.config.serving.access, redirect), (Access::Signed, Redirect::Public(_))) {
+            return None;
         }
-        Ok(())
+        self.core.tier.elsewhere(record, redirect).await
     }
 }
 
+/// The part of the picture that goes out, if one does.
+fn body(answer: &Answer) -> Option<Range<u64>> {
+    answer.range.clone().filter(|range| !range.is_empty())
+}
+
+async fn send(session: &mut Session, ctx: &Ctx, picture: &Picture, range: Range<u64>) -> PingoraResult<()> {
+    let mut at = range.start;
+    while at < range.end {
+        // A piece at a time, from memory too: a reader has to take each within `limits.send_timeout`.
+        let end = range.end.min(at + Picture::PIECE as u64);
+        match picture.read(at..end).await {
+            Ok(piece) if !piece.is_empty() => {
+                at += piece.len() as u64;
+                session.as_downstream_mut().write_response_body(piece, at >= range.end).await?;
+            }
+            // The promised length cannot be kept: the answer must not look complete.
+            result => {
+                log::error!("{}: a picture cannot be read: {:?}", ctx.request_id, result.err());
+                session.as_downstream_mut().shutdown().await;
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
 async fn redirect(session: &mut Session, ctx: &mut Ctx, place: &str) -> PingoraResult<()> {
-    let Ok(location) = HeaderValue::try_from(place) else { return not_found(session, ctx).await };
+    let Ok(location) = HeaderValue::try_from(place) else { return refuse(session, ctx, &missing()).await };
     let kept = format!("private, max-age={}", tier::REDIRECT_KEPT.as_secs());
     let mut headers = HeaderMap::from_iter([
         (header::LOCATION, location),
@@ -110,12 +156,12 @@ async fn redirect(session: &mut Session, ctx: &mut Ctx, place: &str) -> PingoraR
     respond::head(session, ctx, StatusCode::FOUND, headers, None, true).await
 }
 
-async fn not_found(session: &mut Session, ctx: &mut Ctx) -> PingoraResult<()> {
-    let error = Error::new(Code::NotFound, "There is no picture of this name here.");
-    let headers = HeaderMap::from_iter([
-        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        (header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*")),
-    ]);
-    respond::whole(session, ctx, StatusCode::NOT_FOUND, headers, error.body()).await
+fn missing() -> Error {
+    Error::new(Code::NotFound, "There is no picture of this name here.")
+}
+
+/// An error that pages of any origin can read, and no cache keeps.
+async fn refuse(session: &mut Session, ctx: &mut Ctx, error: &Error) -> PingoraResult<()> {
+    respond::error_with(session, ctx, error, [(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"))])
+        .await
 }

@@ -18,8 +18,6 @@ const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 /// that is still sending would often see a reset instead of the answer.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 16 * 1024 * 1024;
-/// A client that takes nothing of its answer for so long has gone.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Sends a header with our request id in it. `len`: the exact length of the body; `None`: chunked.
 pub(super) async fn head(
@@ -31,7 +29,6 @@ pub(super) async fn head(
     end: bool,
 ) -> PingoraResult<()> {
     ctx.status = Some(status);
-    session.as_downstream_mut().set_write_timeout(Some(WRITE_TIMEOUT));
     // RFC 9110, section 8.6, and RFC 9112, section 6.3: these have no body and no framing.
     let bare = status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let end = end || bare;
@@ -90,6 +87,16 @@ pub(super) async fn text(
 
 /// Sends an error, after taking in what is left of a body that is on its way.
 pub(super) async fn error(session: &mut Session, ctx: &mut Ctx, error: &Error) -> PingoraResult<()> {
+    error_with(session, ctx, error, []).await
+}
+
+/// Sends an error with some headers more.
+pub(super) async fn error_with<const N: usize>(
+    session: &mut Session,
+    ctx: &mut Ctx,
+    error: &Error,
+    more: [(HeaderName, HeaderValue); N],
+) -> PingoraResult<()> {
     // The message may quote the client: no line of the log is of its making.
     let level = if error.status().is_server_error() { log::Level::Error } else { log::Level::Info };
     log::log!(level, "{}: {}", ctx.request_id, error.to_string().escape_debug());
@@ -97,6 +104,7 @@ pub(super) async fn error(session: &mut Session, ctx: &mut Ctx, error: &Error) -
         (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ]);
+    headers.extend(more);
     if let Some(seconds) = error.retry_after_seconds() {
         headers.insert(header::RETRY_AFTER, seconds.into());
     }

@@ -1,10 +1,14 @@
 //! Request → status, headers, part of the body.
 
-use std::ops::Range;
+use std::{
+    ops::Range,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use super::{
+    Grant,
     condition::{Validators, Verdict, whole_seconds},
     path,
     range::{Wanted, wanted},
@@ -16,6 +20,8 @@ static TIMING_ALLOW_ORIGIN: HeaderName = HeaderName::from_static("timing-allow-o
 
 /// A year is the longest that caches care about; the bytes under a name never change.
 const FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+const YEAR: u64 = 31_536_000;
+const PRIVATE: HeaderValue = HeaderValue::from_static("private");
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
 const ANYONE: HeaderValue = HeaderValue::from_static("*");
 
@@ -26,6 +32,52 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// The part of the picture to send; `None`: no body.
     pub range: Option<Range<u64>>,
+}
+
+/// What is shown: a picture, or a variant of one.
+#[derive(Clone, Debug)]
+pub struct Shown<'a> {
+    /// What is served. The time is that of the picture, for its variants too.
+    pub facts: &'a Facts,
+    /// The name of the variant, with the extension of its format.
+    pub variant: Option<&'a str>,
+    /// Who may keep it, and for how long.
+    pub grant: Grant,
+    /// The format was chosen by the request's `Accept`.
+    pub negotiated: bool,
+}
+
+impl<'a> Shown<'a> {
+    /// A picture as it is, for everybody.
+    pub fn picture(facts: &'a Facts) -> Self {
+        Self { facts, variant: None, grant: Grant::Public, negotiated: false }
+    }
+
+    fn tag(&self) -> String {
+        match self.variant {
+            Some(variant) => format!("{}-{variant}", self.facts.id),
+            None => self.facts.id.to_string(),
+        }
+    }
+
+    fn file_name(&self, tag: &str) -> String {
+        match self.variant {
+            Some(_) => tag.to_owned(),
+            None => path::file_name(&self.facts.id, self.facts.format),
+        }
+    }
+
+    /// Until a signature ends, a cache may keep what it allowed; one that many share may not keep it at all.
+    fn cache_control(&self, now: SystemTime) -> HeaderValue {
+        match self.grant {
+            Grant::Public => FOREVER,
+            Grant::Until(end) => {
+                let left = (UNIX_EPOCH + Duration::from_secs(end.min(u64::from(u32::MAX)))).duration_since(now);
+                let left = left.map_or(0, |left| left.as_secs()).min(YEAR);
+                HeaderValue::try_from(format!("private, max-age={left}, immutable")).unwrap_or(PRIVATE)
+            }
+        }
+    }
 }
 
 /// The answer to a method that needs no picture: a preflight (OPTIONS), or one that pictures do not have (405). `None`
@@ -56,12 +108,13 @@ pub fn without_picture(method: &Method) -> Option<Answer> {
     Some(Answer { status, headers, range: None })
 }
 
-/// The answer to GET or HEAD for a picture that is there.
+/// The answer to GET or HEAD for a picture, or variant of one, that is there.
 ///
 /// Conditions are weighed first (412, 304), then the range (206, 416), which only GET can have. Several ranges are
 /// answered with the whole picture. The type is that of the content, whatever the URL's extension.
-pub fn answer(method: &Method, request: &HeaderMap, picture: &Facts) -> Answer {
-    let tag = picture.id.to_string();
+pub fn answer(method: &Method, request: &HeaderMap, shown: &Shown<'_>, now: SystemTime) -> Answer {
+    let picture = shown.facts;
+    let tag = shown.tag();
     let validators = Validators { tag: &tag, modified: whole_seconds(picture.created()) };
     let mut headers = HeaderMap::new();
     guard(&mut headers);
@@ -72,7 +125,7 @@ pub fn answer(method: &Method, request: &HeaderMap, picture: &Facts) -> Answer {
             return Answer { status: StatusCode::PRECONDITION_FAILED, headers, range: None };
         }
         Verdict::NotModified => {
-            validate(&mut headers, &validators);
+            validate(&mut headers, &validators, shown, now);
             return Answer { status: StatusCode::NOT_MODIFIED, headers, range: None };
         }
         Verdict::Go if *method != Method::HEAD && validators.range_is_wanted(request) => {
@@ -90,11 +143,11 @@ pub fn answer(method: &Method, request: &HeaderMap, picture: &Facts) -> Answer {
         Verdict::Go => (StatusCode::OK, 0..picture.len),
     };
 
-    validate(&mut headers, &validators);
+    validate(&mut headers, &validators, shown, now);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(picture.format.media_type()));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    let name = path::file_name(&picture.id, picture.format);
+    let name = shown.file_name(&tag);
     set(&mut headers, header::CONTENT_DISPOSITION, format!("inline; filename=\"{name}\""));
     if status == StatusCode::PARTIAL_CONTENT {
         let (first, last) = (range.start, range.end - 1);
@@ -104,10 +157,13 @@ pub fn answer(method: &Method, request: &HeaderMap, picture: &Facts) -> Answer {
 }
 
 /// What a cache needs, in 200, 206 and 304 alike.
-fn validate(headers: &mut HeaderMap, validators: &Validators<'_>) {
+fn validate(headers: &mut HeaderMap, validators: &Validators<'_>, shown: &Shown<'_>, now: SystemTime) {
     set(headers, header::ETAG, format!("\"{}\"", validators.tag));
     set(headers, header::LAST_MODIFIED, httpdate::fmt_http_date(validators.modified));
-    headers.insert(header::CACHE_CONTROL, FOREVER);
+    headers.insert(header::CACHE_CONTROL, shown.cache_control(now));
+    if shown.negotiated {
+        headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+    }
 }
 
 /// What keeps a browser from running a picture, and lets every page show it and read it (`fetch`, canvas).

@@ -9,7 +9,8 @@
 //! * [`raw`]: an answer that is a bare picture.
 //! * [`request`]: JSON requests. Reports *where* things stand (model, response format, picture references), so that the
 //!   outgoing body can be made of slices of the client's bytes with other bytes between them.
-//! * [`multipart`]: the same for `multipart/form-data`.
+//! * [`conversation`]: what stands in a chat (turns, pictures in lists and in text, thoughts), and edits of it.
+//! * [`multipart`]: as [`request`], for `multipart/form-data`.
 //! * [`json`], [`base64`], [`candidate`], [`text`]: what these are made of.
 //!
 //! Memory does not grow with a picture: it is decoded while it arrives, and a value that turns out to be no picture is
@@ -18,12 +19,15 @@
 pub mod answer;
 pub mod base64;
 pub mod candidate;
+pub mod conversation;
 mod document;
 mod event;
 mod item;
 pub mod json;
 pub mod multipart;
 mod outline;
+mod places;
+mod prose;
 pub mod raw;
 pub mod request;
 pub mod shape;

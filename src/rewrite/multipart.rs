@@ -157,6 +157,7 @@ impl MultipartScanner {
             let header = self.buffer.get(..end).unwrap_or_default();
             disposition(header).ok_or(ScanError::Multipart("a part has no Content-Disposition with a name"))?
         };
+        self.found.has_mask |= base_name(&name) == "mask";
         let text = (!is_file && is_ours(&name)).then(Vec::new);
         let body = self.offset + end as i64 + 4;
         self.state = State::Body(Part { start, header: self.offset + 2, body, name, text });
@@ -215,6 +216,7 @@ impl MultipartScanner {
                         url: url.to_owned(),
                         span: offset(part.header)..offset(next - 2),
                         form: ReferenceForm::Part { name: part.name },
+                        element: None,
                     });
                 }
             }
@@ -230,8 +232,12 @@ fn is_ours(name: &str) -> bool {
 
 /// `image`, `image[]`, `image[0]`, `mask`, `mask[]`.
 fn is_picture(name: &str) -> bool {
-    let base = name.split_once('[').map_or(name, |(base, _)| base);
-    matches!(base, "image" | "mask")
+    matches!(base_name(name), "image" | "mask")
+}
+
+/// The name without what stands in brackets.
+fn base_name(name: &str) -> &str {
+    name.split_once('[').map_or(name, |(base, _)| base)
 }
 
 /// The `boundary` parameter (RFC 2046, section 5.1.1).

@@ -5,21 +5,27 @@
 
 use std::{borrow::Cow, ops::Range};
 
-use super::json::{
-    Container, Invalid, Lexer, Name,
-    Name::{
-        Content, Image, ImageUrl, Images, Input, InputImageMask, InputReferences, Mask, Messages, Model, N, Output,
-        Prompt, ReferenceImages, ResponseFormat, Result as CallResult, Role, Stream, Text, Tools, Url, Variables,
+use memchr::memchr;
+
+use super::{
+    conversation::{Conversation, Dialect, Kind, MOST_PICTURES, Tracker},
+    json::{
+        Container, Invalid, Lexer, Name,
+        Name::{Messages, Model, N, ResponseFormat, Source, Stream},
+        Path,
+        Step::{Index, Key},
+        Token, unescape,
     },
-    Path,
-    Step::{self, Index, Key},
-    Token, unescape,
+    places::Use,
+    prose::ProseReader,
 };
 
 /// Requests may be nested this deep.
 const MAX_DEPTH: usize = 128;
 /// Longest value that is read: a URL, a model's name. Longer ones are data.
 const LONGEST_VALUE: usize = 16 * 1024;
+/// Shorter base64 is no picture.
+const SHORTEST_PICTURE: u64 = 32;
 /// How much of a prompt is kept, in bytes.
 const LONGEST_PROMPT: usize = 8 * 1024;
 
@@ -39,8 +45,11 @@ pub struct Findings {
     pub stream: bool,
     /// The last text of a user: the prompt of an images route, the newest text of a chat. At most 8 KiB.
     pub prompt: String,
-    /// In the order of the body.
+    /// Pictures named by a URL, in the order of the body.
     pub references: Vec<Reference>,
+    /// A mask stands in it, whose pictures must keep their size.
+    pub has_mask: bool,
+    pub conversation: Conversation,
 }
 
 /// A top-level text field.
@@ -63,6 +72,8 @@ pub struct Reference {
     /// What to replace.
     pub span: Range<u64>,
     pub form: ReferenceForm,
+    /// The [element](Conversation::elements) it stands in.
+    pub element: Option<usize>,
 }
 
 /// What a reference is replaced with.
@@ -70,8 +81,10 @@ pub struct Reference {
 pub enum ReferenceForm {
     /// `"data:image/png;base64,…"`, quotes and all.
     DataUri,
-    /// `"…"`, bare base64: only for URLs of our own.
+    /// `"…"`, bare base64.
     Base64,
+    /// `{"type":"base64","media_type":"image/png","data":"…"}`.
+    Source,
     /// A multipart part of its own: header lines and the picture's bytes.
     Part {
         /// The form field's name.
@@ -90,6 +103,8 @@ pub enum ScanError {
     Repeated(&'static str),
     #[error("'{field}' must be {expected}")]
     WrongType { field: &'static str, expected: &'static str },
+    #[error("the request holds more than {MOST_PICTURES} pictures")]
+    TooManyPictures,
     #[error("{0}")]
     Multipart(&'static str),
 }
@@ -109,8 +124,11 @@ struct State {
     found: Findings,
     seen: Vec<Name>,
     error: Option<ScanError>,
-    /// The string at hand: what for, where it began, its raw text.
-    string: Option<(Use, u64, Vec<u8>)>,
+    string: Option<Text>,
+    /// `None`: the route has no conversation.
+    tracker: Option<Tracker>,
+    /// Where the `source` at hand began, and the URL in it.
+    source: (u64, Option<(String, String)>),
     /// The last text, and whether it is a user's (who need not be named).
     prompt: Option<String>,
     is_users: bool,
@@ -120,13 +138,14 @@ struct State {
     open_member: bool,
 }
 
-/// What a string is read for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Use {
-    Field(Name),
-    Prompt,
-    Role,
-    Reference(ReferenceForm),
+/// The string at hand.
+#[derive(Debug)]
+struct Text {
+    what: Use,
+    start: u64,
+    /// Its beginning.
+    raw: Vec<u8>,
+    prose: Option<ProseReader>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -145,6 +164,12 @@ impl RequestScanner {
             seen: Vec::new(),
             error: None,
             string: None,
+            tracker: match route {
+                Route::Images => None,
+                Route::Chat => Some(Tracker::new(Dialect::Chat)),
+                Route::Responses => Some(Tracker::new(Dialect::Responses)),
+            },
+            source: (0, None),
             prompt: None,
             is_users: true,
             member: Member::default(),
@@ -168,9 +193,13 @@ impl RequestScanner {
     /// When it is not complete, or no JSON object.
     pub fn finish(mut self) -> Result<Findings, ScanError> {
         self.lexer.finish(|token, at| self.state.token(token, at))?;
-        match (self.state.error, self.state.root) {
+        let State { error, root, tracker, found, .. } = self.state;
+        match (error, root) {
             (Some(error), _) => Err(error),
-            (None, Some(Container::Object)) => Ok(self.state.found),
+            (None, Some(Container::Object)) => {
+                let conversation = tracker.map(Tracker::finish).unwrap_or_default();
+                Ok(Findings { conversation, ..found })
+            }
             (None, _) => Err(ScanError::NotAnObject),
         }
     }
@@ -188,10 +217,14 @@ impl State {
             Token::Begin(container) => {
                 self.root.get_or_insert(container);
                 self.value(None);
+                self.begin(if container == Container::Array { Kind::Array } else { Kind::Other }, at);
             }
             _ => {}
         }
         self.path.see(token);
+        if let Token::End(container) = token {
+            self.end(if container == Container::Array { Kind::Array } else { Kind::Other }, at + 1);
+        }
         if matches!(token, Token::End(_)) && self.path.steps().len() <= 2 {
             self.end_message();
         }
@@ -199,22 +232,34 @@ impl State {
             Token::KeyEnd if top_level => self.refuse_repeated(),
             Token::StringStart => {
                 self.value(Some(token));
-                self.string = self.route.use_of(self.path.steps()).map(|what| (what, at, Vec::new()));
+                self.begin(Kind::Text, at);
+                self.string = self.route.use_of(self.path.steps()).map(|what| {
+                    let has_prose = self.tracker.is_some() && matches!(what, Use::Prompt | Use::Output);
+                    Text { what, start: at, raw: Vec::new(), prose: has_prose.then(ProseReader::default) }
+                });
             }
             Token::StringPart(raw) => {
-                if let Some((_, _, known)) = &mut self.string {
-                    let room = (LONGEST_VALUE + 1).saturating_sub(known.len());
-                    known.extend_from_slice(raw.get(..room).unwrap_or(raw));
+                if let Some(text) = &mut self.string {
+                    let room = (LONGEST_VALUE + 1).saturating_sub(text.raw.len());
+                    text.raw.extend_from_slice(raw.get(..room).unwrap_or(raw));
+                    if let Some(prose) = &mut text.prose {
+                        prose.push(raw, at);
+                    }
                 }
             }
-            Token::StringEnd => self.string_end(at + 1),
+            Token::StringEnd => {
+                self.string_end(at + 1);
+                self.end(Kind::Text, at + 1);
+            }
             Token::Scalar(text) => {
                 self.value(Some(token));
+                let end = at + text.len() as u64;
+                self.begin(Kind::Other, at);
+                self.end(Kind::Other, end);
                 match self.path.steps() {
                     [Key(Stream)] => self.found.stream = text == b"true",
                     // Asks for nothing, but must not reach a model that refuses the field.
                     [Key(ResponseFormat)] if self.route == Route::Images => {
-                        let end = at + text.len() as u64;
                         self.field(ResponseFormat, String::new(), at..end);
                     }
                     _ => {}
@@ -224,8 +269,31 @@ impl State {
         }
     }
 
+    fn begin(&mut self, kind: Kind, at: u64) {
+        let path = self.path.steps();
+        if let Some(tracker) = &mut self.tracker {
+            tracker.begin(path, kind, at);
+        }
+        if matches!(path, [Key(Messages), Index(_), _, Index(_), Key(Source)]) {
+            self.source = (at, None);
+        }
+    }
+
+    fn end(&mut self, kind: Kind, end: u64) {
+        let path = self.path.steps();
+        if matches!(path, [Key(Messages), Index(_), _, Index(_), Key(Source)])
+            && let (start, Some((path, url))) = std::mem::take(&mut self.source)
+        {
+            self.reference(path, url, start..end, ReferenceForm::Source);
+        }
+        if let Some(tracker) = &mut self.tracker {
+            tracker.end(self.path.steps(), kind, end);
+        }
+    }
+
     /// A value begins: checks the types of the fields the gateway acts on.
     fn value(&mut self, token: Option<Token<'_>>) {
+        self.found.has_mask |= self.route.is_mask(self.path.steps()) && token != Some(Token::Scalar(b"null"));
         let (field, expected, fits) = match (self.path.steps(), token) {
             ([Key(Model)], token) => ("model", "a string", matches!(token, Some(Token::StringStart))),
             ([Key(ResponseFormat)], token) if self.route == Route::Images => {
@@ -256,22 +324,60 @@ impl State {
     }
 
     fn string_end(&mut self, end: u64) {
-        let Some((what, start, raw)) = self.string.take() else { return };
+        let Some(Text { what, start, raw, prose }) = self.string.take() else { return };
+        if let (Some(prose), Some(tracker)) = (prose, &mut self.tracker) {
+            tracker.text(prose.finish());
+        }
         let whole = raw.len() <= LONGEST_VALUE;
         match what {
             Use::Prompt => self.prompt = unescape_start(&raw).map(|value| shortened(&value)),
-            Use::Role => self.is_users = unescape(&raw).is_some_and(|value| value == "user"),
-            _ if !whole => {}
-            Use::Field(name) => match unescape(&raw) {
+            Use::Output => {}
+            Use::Role => {
+                let role = unescape(&raw).unwrap_or_default();
+                self.is_users = role == "user";
+                if let Some(tracker) = &mut self.tracker {
+                    tracker.role(&role);
+                }
+            }
+            Use::Field(name) if whole => match unescape(&raw) {
                 Some(value) => self.field(name, value.into_owned(), start..end),
                 None => self.refuse(name.as_str(), "text without lone surrogates"),
             },
-            Use::Reference(form) => {
-                let Some(url) = unescape(&raw).filter(|url| names_a_resource(url)) else { return };
-                let (path, url) = (self.path.to_string(), url.into_owned());
-                self.found.references.push(Reference { path, url, span: start..end, form });
-            }
+            Use::Field(_) => {}
+            Use::SourceUrl => self.source.1 = resource(&raw).map(|url| (self.path.to_string(), url)),
+            Use::Reference(form) => match resource(&raw) {
+                Some(url) => self.reference(self.path.to_string(), url, start..end, form),
+                None => self.inline(&raw, start..end),
+            },
+            Use::Inline => self.inline(&raw, start..end),
         }
+    }
+
+    /// A string that is no URL stands where a picture belongs: most likely its base64. `start`: its beginning.
+    fn inline(&mut self, start: &[u8], span: Range<u64>) {
+        let lead = if start.starts_with(b"data:") { memchr(b',', start).map_or(0, |comma| comma + 1) } else { 0 };
+        let characters = (span.end - span.start).saturating_sub(2 + lead as u64);
+        if characters >= SHORTEST_PICTURE {
+            self.picture(characters / 4 * 3);
+        }
+    }
+
+    fn reference(&mut self, path: String, url: String, span: Range<u64>, form: ReferenceForm) {
+        let element = self.picture(0);
+        if self.found.references.len() >= MOST_PICTURES {
+            self.error.get_or_insert(ScanError::TooManyPictures);
+            return;
+        }
+        self.found.references.push(Reference { path, url, span, form, element });
+    }
+
+    /// A picture stands in the list element at hand, if there is one.
+    fn picture(&mut self, inline: u64) -> Option<usize> {
+        let element = self.tracker.as_mut()?.picture(inline);
+        element.unwrap_or_else(|_| {
+            self.error.get_or_insert(ScanError::TooManyPictures);
+            None
+        })
     }
 
     fn field(&mut self, name: Name, value: String, span: Range<u64>) {
@@ -305,69 +411,10 @@ impl State {
     }
 }
 
-// === impl Route ===
-
-impl Route {
-    fn use_of(self, path: &[Step]) -> Option<Use> {
-        match path {
-            [Key(Model)] => return Some(Use::Field(Model)),
-            [Key(ResponseFormat)] if self == Route::Images => return Some(Use::Field(ResponseFormat)),
-            _ => {}
-        }
-        match self {
-            Route::Images => images(path),
-            Route::Chat => chat(path),
-            Route::Responses => responses(path),
-        }
-    }
-}
-
-/// A `data:` URI of the picture's bytes goes where its URL stood.
-const INLINE: Option<Use> = Some(Use::Reference(ReferenceForm::DataUri));
-
-/// OpenAI's `images[].image_url` and `mask.image_url`, and what compatible servers add: xAI's `image.url`, Ark's `image`
-/// (text or list), Together's `image_url` and `reference_images`, OpenRouter's `input_references`.
-fn images(path: &[Step]) -> Option<Use> {
-    match path {
-        [Key(Prompt)] => Some(Use::Prompt),
-        [Key(Image | Images | Mask | ImageUrl | ReferenceImages | InputReferences), rest @ ..] => {
-            let rest = match rest {
-                [Index(_), rest @ ..] => rest,
-                rest => rest,
-            };
-            match rest {
-                [] | [Key(Url | ImageUrl)] | [Key(ImageUrl), Key(Url)] => INLINE,
-                _ => None,
-            }
-        }
-        _ => None,
-    }
-}
-
-fn chat(path: &[Step]) -> Option<Use> {
-    match path {
-        [Key(Messages), Index(_), Key(Role)] => Some(Use::Role),
-        [Key(Messages), Index(_), Key(Content)] => Some(Use::Prompt),
-        [Key(Messages), Index(_), Key(Content), Index(_), Key(Text)] => Some(Use::Prompt),
-        [Key(Messages), Index(_), Key(Content | Images), Index(_), Key(ImageUrl | Image)] => INLINE,
-        [Key(Messages), Index(_), Key(Content | Images), Index(_), Key(ImageUrl | Image), Key(Url)] => INLINE,
-        _ => None,
-    }
-}
-
-fn responses(path: &[Step]) -> Option<Use> {
-    match path {
-        [Key(Input), Index(_), Key(Role)] => Some(Use::Role),
-        [Key(Input)] | [Key(Input), Index(_), Key(Content)] => Some(Use::Prompt),
-        [Key(Input), Index(_), Key(Content), Index(_), Key(Text)] => Some(Use::Prompt),
-        [Key(Input), Index(_), Key(ImageUrl)] => INLINE,
-        [Key(Input), Index(_), Key(Content | Output), Index(_), Key(ImageUrl)] => INLINE,
-        [Key(Input), Index(_), Key(Output), Key(ImageUrl)] => INLINE,
-        [Key(Input), Index(_), Key(CallResult)] => Some(Use::Reference(ReferenceForm::Base64)),
-        [Key(Tools), Index(_), Key(InputImageMask), Key(ImageUrl)] => INLINE,
-        [Key(Prompt), Key(Variables), Key(_), Key(ImageUrl)] => INLINE,
-        _ => None,
-    }
+/// The URL in a raw string, if it is one that names something.
+fn resource(raw: &[u8]) -> Option<String> {
+    let url = unescape(raw).filter(|url| raw.len() <= LONGEST_VALUE && names_a_resource(url));
+    url.map(Cow::into_owned)
 }
 
 /// Whether this is a URL of any scheme but `data:`. Bare base64 has no colon.
@@ -392,7 +439,10 @@ pub(super) fn shortened(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::rewrite::conversation::Piece;
 
     fn scan(route: Route, text: &str) -> Result<Findings, ScanError> {
         let scan = |size: usize| {
@@ -533,6 +583,51 @@ mod tests {
     }
 
     #[test]
+    fn a_mask_is_noticed_and_null_is_none() {
+        for (route, text, has_mask) in [
+            (Route::Images, r#"{"mask":{"file_id":"f"}}"#, true),
+            (Route::Images, r#"{"mask":"x"}"#, true),
+            (Route::Images, r#"{"mask":null,"x":{"mask":1}}"#, false),
+            (Route::Responses, r#"{"tools":[{"input_image_mask":{}}]}"#, true),
+            (Route::Chat, r#"{"mask":"x"}"#, false),
+        ] {
+            assert_eq!(scan(route, text).unwrap().has_mask, has_mask, "{text}");
+        }
+    }
+
+    #[test]
+    fn pictures_in_lists_are_counted_with_the_bytes_that_stand_there() {
+        let base64 = "A".repeat(400);
+        let text = r#"{"messages":[{"role":"user","content":[{"type":"text","text":"$"},
+            {"type":"image_url","image_url":{"url":"data:image/png;base64,$"}},{"type":"image_url","image_url":{"url":"http://x/a"}},
+            {"type":"image","source":{"type":"base64","data":"$"}},{"type":"image_url","image_url":{"url":"short"}},
+            {"type":"input_audio","input_audio":{"data":"$"}}]},{"role":"assistant","images":["$"],"tool_calls":["$"]}]}"#;
+        let found = scan(Route::Chat, &text.replace('$', &base64)).unwrap().conversation;
+        let seen: Vec<_> = found.elements.iter().map(|element| (element.turn, element.inline)).collect();
+        assert_eq!(seen, [(0, 300), (0, 0), (0, 300), (1, 300)]);
+        assert_eq!(found.last_user, Some(0));
+    }
+
+    #[test]
+    fn there_is_an_end_to_pictures_and_turns_cost_nothing() {
+        let part = r#"{"image_url":"http://x/a"},"#.repeat(MOST_PICTURES);
+        let chat = |parts: &str| format!(r#"{{"messages":[{{"content":[{parts}1]}}]}}"#);
+        let scan = |text: &str| {
+            let mut scanner = RequestScanner::new(Route::Chat);
+            scanner.push(text.as_bytes())?;
+            scanner.finish()
+        };
+        assert_eq!(scan(&chat(&part)).unwrap().references.len(), MOST_PICTURES);
+        assert_eq!(scan(&chat(&format!("{part}{{\"image\":\"a:\"}},"))), Err(ScanError::TooManyPictures));
+        let mention = "![a](http://x/images/a)".repeat(MOST_PICTURES + 1);
+        let turns = r#"{"role":"user","content":"a"},"#.repeat(1000);
+        let text = format!(r#"{{"messages":[{turns}{{"role":"assistant","content":"{mention}"}},{turns}1]}}"#);
+        let found = scan(&text).unwrap().conversation;
+        assert_eq!(found.mentions.len(), MOST_PICTURES);
+        assert_eq!(found.last_user, Some(2000));
+    }
+
+    #[test]
     fn what_cannot_be_used_says_why() {
         use ScanError::*;
         for (text, error) in [
@@ -553,5 +648,72 @@ mod tests {
             assert!(matches!(scan(Route::Chat, text), Err(Invalid(_))), "{text}");
         }
         assert!(scan(Route::Chat, r#"{"messages":[{"n":1,"n":2}],"tools":[{"model":1}]}"#).is_ok());
+    }
+
+    /// A conversation in either dialect, with what matters in it, in any order.
+    fn conversations() -> impl Strategy<Value = (Route, String)> {
+        let url = "http://g/images/a.png";
+        let text = prop::sample::select(vec![
+            "hi".to_owned(),
+            format!("![a]({url})"),
+            format!("<think>![b](<{url}>)</think>\\n\\nyes"),
+            format!("\\u0021[\\u00e9]({url}) \\u003cthink>\\ud83d\\ude00<\\/think>"),
+        ]);
+        let part = prop_oneof![
+            text.clone().prop_map(|text| format!(r#"{{"type":"text","text":"{text}"}}"#)),
+            Just(format!(r#"{{"image_url":{{"url":"{url}"}}}}"#)),
+            Just(format!(r#"{{"image_url":"{url}","text":"<think></think>"}}"#)),
+            Just(format!(r#"{{"source":{{"url":"{url}","type":"url"}}}}"#)),
+            Just(format!(r#""data:image/png;base64,{}""#, "AAAA".repeat(12))),
+            Just(" null ".to_owned()),
+        ];
+        let list = prop::collection::vec(part, 0..4).prop_map(|parts| format!("[{}]", parts.join(" ,")));
+        let content = prop_oneof![text.prop_map(|text| format!("\"{text}\"")), list.clone(), Just("null".to_owned())];
+        let role = prop::sample::select(vec!["user", "assistant", "tool"]);
+        let turn = (role, content, list, any::<bool>()).prop_map(|(role, content, list, first)| match first {
+            true => format!(r#"{{"role":"{role}","content":{content},"images":{list}}}"#),
+            false => format!(r#"{{"output":{list},"content":{content} ,"role":"{role}"}}"#),
+        });
+        let turns = prop::collection::vec(turn, 0..5).prop_map(|turns| turns.join(","));
+        (any::<bool>(), turns).prop_map(|(chat, turns)| match chat {
+            true => (Route::Chat, format!(r#"{{"messages":[{turns}]}}"#)),
+            false => (Route::Responses, format!(r#"{{"input":[{turns}]}}"#)),
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_cut_gives_the_same_and_edits_leave_json(
+            (route, text) in conversations(), left_out in any::<u32>(),
+        ) {
+            // Cuts it in several sizes and compares.
+            let found = scan(route, &text).unwrap();
+            let conversation = found.conversation;
+            let omitted: Vec<usize> = (0..conversation.elements.len()).filter(|at| left_out >> (at % 32) & 1 == 1).collect();
+            let mut edits = conversation.omit(&omitted);
+            edits.extend(conversation.strip(&omitted));
+            edits.extend(conversation.attach(conversation.mentions.iter().zip(0..)));
+            edits.sort_by_key(|edit| (edit.span.start, edit.span.end));
+            let (mut out, mut known) = (String::new(), 0);
+            for edit in edits {
+                prop_assert!(edit.span.start >= known, "edits overlap in {}", text);
+                out += &at(&text, &(known..edit.span.start));
+                for piece in edit.with {
+                    out += match &piece {
+                        Piece::Text(text) => text,
+                        Piece::Picture(_) => "data:,",
+                    };
+                }
+                known = edit.span.end;
+            }
+            out += &at(&text, &(known..text.len() as u64));
+            let again = scan(route, &out);
+            prop_assert!(again.is_ok(), "{}\n{}", text, out);
+            let again = again.unwrap().conversation;
+            prop_assert_eq!(again.thoughts.len(), 0);
+            // What is attached here is too short to count as a picture.
+            prop_assert_eq!(again.elements.len() + omitted.len(), conversation.elements.len());
+            prop_assert_eq!(again.last_user, conversation.last_user);
+        }
     }
 }

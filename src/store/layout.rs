@@ -13,7 +13,8 @@ const RECORD: &str = "json";
 /// Extension of a tombstone.
 const TOMBSTONE: &str = "gone";
 
-/// The folders of a store: `images/ab/{id}.{ext}`, `{id}.json` and `{id}.gone`, `tmp/`, `state/`, `index/`.
+/// The folders of a store: `images/ab/{id}.{ext}`, `{id}.json` and `{id}.gone`, `tmp/`, `state/`, `index/`,
+/// `variants/ab/{id}/`.
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
     root: PathBuf,
@@ -74,6 +75,16 @@ impl Layout {
 
     pub(super) fn index(&self) -> PathBuf {
         self.root.join("index")
+    }
+
+    /// The folder of all variants.
+    pub(super) fn all_variants(&self) -> PathBuf {
+        self.root.join("variants")
+    }
+
+    /// The folder of this picture's variants.
+    pub(super) fn variants(&self, id: &PictureId) -> PathBuf {
+        self.all_variants().join(id.shard()).join(id.to_string())
     }
 
     /// Where files go that are not what they should be.

@@ -7,6 +7,7 @@
 //!   tmp/                               being written
 //!   state/{name}.json                  what pictures cannot tell
 //!   index/                             derived from images/; may be lost
+//!   variants/ab/{id}/                  the same in other sizes and formats; may be lost
 //! ```
 //!
 //! A picture goes [`Store::writer`] → [`PictureWriter::finish`] (named) → [`Staged::commit`] (safe), and comes back by
@@ -59,6 +60,7 @@ mod space;
 mod spool;
 mod state;
 mod tmp;
+mod variants;
 mod verify;
 mod writer;
 
@@ -95,6 +97,7 @@ struct Inner {
     space: space::Space,
     lookup: lookup::Lookup,
     looks: looks::Looks,
+    variants: variants::Variants,
     index: index::Keeper,
 }
 
@@ -113,6 +116,7 @@ impl Store {
                 space: space::Space::new(data_dir.to_owned(), settings.min_free),
                 lookup: lookup::Lookup::new(layout, settings.memory_cache),
                 looks: looks::Looks::new(settings.ttl),
+                variants: variants::Variants::default(),
                 index: index::Keeper::start(Arc::clone(&files))?,
                 files,
             }),

@@ -3,7 +3,7 @@
 //! **Evicted** is a picture whose bytes are gone from this disk because the archive has them; its record stays.
 //!
 //! **Deleted** is one that must not come back: not from the archive, not by a comparison with files that a crash left.
-//! So the first thing is a tombstone, `{id}.gone`, made lasting; then blob and record go; then, in the background, the
+//! So the first thing is a tombstone, `{id}.gone`, made lasting; then blob, record and variants go; then, in the background, the
 //! copies in the archive; and the tombstone last. A deletion that was cut off is carried through at the next start.
 
 use std::{io, path::Path, time::SystemTime};
@@ -17,6 +17,7 @@ use super::{
     files::Files,
     record::unix_ms,
     tmp::{self, TmpFile},
+    variants,
 };
 use crate::picture::{Format, PictureId};
 
@@ -156,6 +157,7 @@ pub(super) fn bury(files: &Files, id: &PictureId) -> Result<bool, StoreError> {
     for path in blobs.iter().chain([&files.layout.record(id)]) {
         remove(path).doing("deleting a picture")?;
     }
+    variants::remove(&files.layout, id).doing("removing variants")?;
     if !archived {
         remove(&tombstone).doing("removing a tombstone")?;
     }

@@ -5,7 +5,7 @@ use std::{fs::File, ops::Range, sync::Arc};
 use bytes::Bytes;
 
 use super::{
-    Inner, StoreError,
+    Body, Inner, StoreError,
     behind::{BUFFER, Behind, Drain},
     disk,
     error::{Doing, blocking},
@@ -93,6 +93,14 @@ impl SpoolReader {
 
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Where the bytes are.
+    pub fn body(&self) -> Body {
+        match &self.place {
+            Place::Memory(bytes) => Body::Memory(bytes.clone()),
+            Place::File(file) => Body::File(Arc::clone(file)),
+        }
     }
 
     /// The start of this range, at most 128 KiB of it. Empty when nothing of the range was written.

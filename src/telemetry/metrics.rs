@@ -34,6 +34,12 @@ pub struct Metrics {
     pub fetches: IntCounterVec,
     /// References in requests that were made inline, by where from (`store`, `fetch`).
     pub inlined: IntCounterVec,
+    /// Old pictures of conversations that were not sent again.
+    pub pictures_omitted: IntCounter,
+    /// Pictures decoded or refused to be, by how it went (`ok`, `busy`, `timeout`, `too_large` …).
+    pub pixel_jobs: IntCounterVec,
+    /// Time a thread spent on a picture.
+    pub pixel_seconds: Histogram,
     /// From the last byte of a picture to its being safe.
     pub commit_seconds: Histogram,
     /// The store.
@@ -72,6 +78,9 @@ impl Metrics {
         let commit_seconds =
             Histogram::with_opts(seconds("picgate_picture_commit_seconds", "Time to make a picture safe."))?;
         registry.register(Box::new(commit_seconds.clone()))?;
+        let pixel_seconds =
+            Histogram::with_opts(seconds("picgate_pixel_seconds", "Time a thread spent on a picture."))?;
+        registry.register(Box::new(pixel_seconds.clone()))?;
         let in_flight = IntGauge::new("picgate_requests_in_flight", "Requests being worked on.")?;
         registry.register(Box::new(in_flight.clone()))?;
         Ok(Self {
@@ -93,6 +102,9 @@ impl Metrics {
             picture_bytes_served: counter("picgate_picture_bytes_served_total", "Bytes of pictures sent.")?,
             fetches: counters("picgate_fetches_total", "Pictures fetched from other hosts.", &["for", "result"])?,
             inlined: counters("picgate_references_inlined_total", "Picture references made inline.", &["from"])?,
+            pictures_omitted: counter("picgate_pictures_omitted_total", "Old pictures that were not sent again.")?,
+            pixel_jobs: counters("picgate_pixel_jobs_total", "Pictures decoded, or refused to be.", &["result"])?,
+            pixel_seconds,
             commit_seconds,
             keeping: Keeping::register(registry)?,
             archived: counter("picgate_archived_total", "Pictures brought to the archive.")?,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     rewrite::base64::{Encoder, encoded_len},
-    store::{Picture, SpoolReader, StoreError},
+    store::{self, Picture, SpoolReader, StoreError},
 };
 
 /// Bytes read at once from a file; a multiple of three, so that base64 pieces need no padding between them.
@@ -48,6 +48,14 @@ impl Source {
     /// Whether it has no bytes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Where its bytes are.
+    pub fn body(&self) -> store::Body {
+        match self {
+            Source::Picture(picture) => picture.body.clone(),
+            Source::Spool(spool) => spool.body(),
+        }
     }
 
     /// Bytes from the start of `range`: at least one, unless it is empty or lies behind the end.

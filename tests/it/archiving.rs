@@ -469,10 +469,42 @@ async fn a_server_that_stops_and_comes_back_gets_everything() {
     assert_eq!(place.faults.count("GET", ".png") - before, made.len());
 }
 
+#[tokio::test]
+async fn an_archived_picture_has_variants_and_a_kept_one_needs_no_archive() {
+    let place = Place::new("variants/").await;
+    let (path, id, _) = place.evicted("a canyon size:640x480").await;
+    let small = |answer: crate::harness::Answer| {
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(image::load_from_memory(&answer.body).unwrap().width(), 256);
+        answer.body
+    };
+    let made = small(place.house.get(&format!("{path}?w=256")).await);
+    assert!(place.file(id).exists(), "the picture came back for it");
+    assert!(place.house.gateway.core().store.evict(id).await.unwrap().is_some());
+    place.faults.inject("GET", Fault::Answer(503, "SlowDown"));
+    assert_eq!(small(place.house.get(&format!("{path}?w=256")).await), made);
+    place.house.get(&format!("{path}?w=512")).await.error(503, "unavailable");
+    place.faults.heal();
+
+    // A machine without room: the picture passes through memory, the variant is answered and not kept.
+    let store = "store: { durability: process, min_free: 900000GiB }";
+    let full = Place::at(Arc::clone(&place.faults), "variants/", &[&line("variants/", ""), store]).await;
+    small(full.house.get(&format!("{path}?w=256")).await);
+    assert!(!full.file(id).exists() && !full.house.data_dir().join("variants").exists());
+}
+
+#[tokio::test]
+async fn nobody_is_sent_from_a_signed_url_to_one_that_never_ends() {
+    let redirect = "redirect: public, public_url: \"https://cdn.example/pics\"";
+    let faults = Arc::new(Faults::before(Seaweed::shared().await.addr()).await);
+    let place = Place::at(faults, "signed/", &[&line("signed/", redirect), "images: { access: signed }"]).await;
+    let (path, _, bytes) = place.evicted("a valley").await;
+    assert_eq!(place.house.get(&path).await.body, bytes);
+}
+
 /// `make torture`. How long the bucket is away: `PICGATE_OUTAGE_SECONDS`, 120 if not set.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes"]
-#[expect(clippy::print_stdout, reason = "figures for a person")]
 async fn minutes_without_the_bucket_under_load() {
     let away: u64 = std::env::var("PICGATE_OUTAGE_SECONDS").map_or(120, |text| text.parse().unwrap());
     let mut server = Seaweed::own().await;

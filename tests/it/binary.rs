@@ -13,7 +13,7 @@ pub const KEY: &str = "test-key-0123456789";
 
 /// A folder with a configuration file, and the upstream it names.
 pub struct Site {
-    demo: Demo,
+    pub demo: Demo,
     port: u16,
     metrics: u16,
     folder: TempDir,

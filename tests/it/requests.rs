@@ -9,14 +9,14 @@ use crate::harness::{Answer, House, KEY, data_uri, encoded, fixture, sha256};
 
 /// The request of this path that the upstream received last.
 #[track_caller]
-fn received(house: &House, path: &str) -> Received {
+pub(crate) fn received(house: &House, path: &str) -> Received {
     let all = house.demo.received();
     all.into_iter().rev().find(|request| request.target.starts_with(path)).unwrap_or_else(|| panic!("no {path}"))
 }
 
 /// Sends `text` with its `{name}`s replaced by URLs, and asserts that the upstream receives it with them replaced by
 /// what they stand for, to the byte.
-async fn assert_sent(house: &House, path: &str, text: &str, put: &[(&str, &str, &str)]) -> Answer {
+pub(crate) async fn assert_sent(house: &House, path: &str, text: &str, put: &[(&str, &str, &str)]) -> Answer {
     let (mut sent, mut expected) = (text.to_owned(), text.to_owned());
     for (name, url, inline) in put {
         assert!(sent.contains(name), "{name} in {sent}");
@@ -33,7 +33,7 @@ async fn assert_sent(house: &House, path: &str, text: &str, put: &[(&str, &str, 
 }
 
 /// A picture of another host's: its URL and its bytes.
-async fn remote(house: &House, prompt: &str) -> (String, Bytes) {
+pub(crate) async fn remote(house: &House, prompt: &str) -> (String, Bytes) {
     let url = house.remote_picture(prompt).await;
     let bytes = house.get(&url).await.body;
     house.demo.clear();

@@ -3,10 +3,13 @@
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::Method;
-use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpSocket, TcpStream},
+};
 
 use crate::{
-    harness::{Answer, House},
+    harness::{Answer, House, PATIENCE, until},
     scripted::{raw, read_head},
 };
 
@@ -215,5 +218,38 @@ async fn many_readers_of_one_picture_each_get_all_of_it() {
     for (turn, answer) in join_all(reads).await.into_iter().enumerate() {
         let bytes = if turn % 3 == 0 { &large_bytes } else { &small_bytes };
         assert!(answer.body == *bytes, "reader {turn}: {} bytes", answer.body.len());
+    }
+}
+
+/// A connection that takes in little before it is read from.
+async fn narrow(house: &House, request: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(house.addr()).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_takes_nothing_is_dropped() {
+    let house = House::builder()
+        .line("limits: { send_timeout: 300ms }")
+        .line("store: { durability: process, min_free: 0, memory_cache: 512MiB }")
+        .start()
+        .await;
+    // More than all socket buffers hold.
+    let (url, bytes) = house.picture("a large one bytes:20000000").await;
+    let path = url.strip_prefix(&house.origin()).unwrap();
+    // From the disk, then from memory.
+    for from in ["disk", "memory"] {
+        let label = format!("picgate_pictures_served_total{{from=\"{from}\"}}");
+        let before = house.metric(&label);
+        let mut idle = narrow(&house, &format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+        until("the picture is asked for", || house.metric(&label) > before).await;
+        tokio::time::timeout(PATIENCE, house.gateway.in_flight().none()).await.expect("the reader is dropped");
+        let mut got = Vec::new();
+        let _ = idle.read_to_end(&mut got).await;
+        assert!(got.len() < bytes.len(), "{from}: {} bytes", got.len());
+        house.get(path).await;
     }
 }

@@ -18,8 +18,9 @@ pub(super) fn picgate(node: &Node<'_>) -> Option<Config> {
     let admin = map.or("admin", Default::default(), serving::admin);
     let keys = map.or("keys", Vec::new(), serving::keys);
     let upstreams = routing::upstreams(&mut map);
-    let images = map.or("images", Default::default(), |node| pictures::images(node, &Default::default()));
-    let models = routing::models(&mut map, &upstreams, &images);
+    let (images, serving) = map.or("images", Default::default(), pictures::images_and_serving);
+    let chat = map.or("chat", Default::default(), |node| pictures::chat(node, &Default::default()));
+    let models = routing::models(&mut map, &upstreams, &images, &chat);
     let fetch = map.or("fetch", Default::default(), pictures::fetch);
     let archive = map.maybe("archive", pictures::archive);
     let has_archive = map.get("archive").is_some();
@@ -35,6 +36,8 @@ pub(super) fn picgate(node: &Node<'_>) -> Option<Config> {
         upstreams: upstreams.resolved?,
         models: models?,
         images,
+        chat,
+        serving,
         fetch,
         store,
         archive,

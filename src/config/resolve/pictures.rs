@@ -1,26 +1,92 @@
-//! What happens to pictures: `images`, `fetch`, `store`, `archive`, `limits`.
+//! What happens to pictures and to text: `images`, `chat`, `fetch`, `store`, `archive`, `limits`.
+
+use std::num::NonZeroUsize;
 
 use super::super::{
-    AnswerPolicy, Archive, Durability, Fetch, Heartbeat, History, Images, Limits, OnDisconnect, Redirect, ResponseForm,
-    Store,
+    Access, AnswerPolicy, Archive, Chat, Durability, Fetch, Heartbeat, History, Images, Limits, Markdown, OnDisconnect,
+    Redirect, ResponseForm, Secret, Serving, Store, Variants,
     reader::{Map, Node},
 };
 
-/// The map `images`, over what stands above it.
+/// Fewer characters in a key, and someone with one signed URL could guess it at leisure.
+const SHORT_SIGNING_KEY: usize = 32;
+
+/// The map `images` of `picgate`.
+pub(super) fn images_and_serving(node: &Node<'_>) -> Option<(Images, Serving)> {
+    let mut map = node.map()?;
+    Some((read_images(&mut map, &Images::default()), serving(&mut map)))
+}
+
+/// The map `images` of a model, over what stands above it.
 pub(super) fn images(node: &Node<'_>, above: &Images) -> Option<Images> {
+    Some(read_images(&mut node.map()?, above))
+}
+
+fn read_images(map: &mut Map<'_>, above: &Images) -> Images {
     const CHAT: [(&str, AnswerPolicy); 2] = [("url", AnswerPolicy::Url), ("as_upstream", AnswerPolicy::AsUpstream)];
     const RESPONSES: [(&str, AnswerPolicy); 2] = [("b64_json", AnswerPolicy::AsUpstream), ("url", AnswerPolicy::Url)];
     const ON_DISCONNECT: [(&str, OnDisconnect); 2] = [("finish", OnDisconnect::Finish), ("abort", OnDisconnect::Abort)];
-    let mut map = node.map()?;
-    Some(Images {
+    const MARKDOWN: [(&str, Markdown); 2] = [("attach", Markdown::Attach), ("keep", Markdown::Keep)];
+    Images {
         response_format: map.or("response_format", above.response_format, |node| node.choice(&ResponseForm::WORDS)),
         chat: map.or("chat", above.chat, |node| node.choice(&CHAT)),
         responses: map.or("responses", above.responses, |node| node.choice(&RESPONSES)),
         heartbeat: map.or("heartbeat", above.heartbeat.clone(), |node| heartbeat(node, &above.heartbeat)),
         on_disconnect: map.or("on_disconnect", above.on_disconnect, |node| node.choice(&ON_DISCONNECT)),
         history: map.or("history", above.history.clone(), |node| history(node, &above.history)),
+        markdown: map.or("markdown", above.markdown, |node| node.choice(&MARKDOWN)),
         max_input_pixels: map.or("max_input_pixels", above.max_input_pixels, Node::count),
+    }
+}
+
+/// What `images` says of those who read pictures: the same for all models.
+fn serving(map: &mut Map<'_>) -> Serving {
+    const ACCESS: [(&str, Access); 2] = [("public", Access::Public), ("signed", Access::Signed)];
+    let default = Serving::default();
+    Serving {
+        variants: map.or("variants", default.variants, variants),
+        negotiate: map.or("negotiate", default.negotiate, Node::flag),
+        access: map.or("access", default.access, |node| node.choice(&ACCESS)),
+        signing_keys: map.or("signing_keys", default.signing_keys, |node| node.list_of(signing_key)),
+        url_ttl: map.or("url_ttl", default.url_ttl, Node::duration),
+    }
+}
+
+fn variants(node: &Node<'_>) -> Option<Variants> {
+    let default = Variants::default();
+    let mut map = node.map()?;
+    Some(Variants {
+        sizes: map.or("sizes", default.sizes, |node| node.list_of(|node| within(node, Variants::LONGEST_SIDE))),
+        formats: map.or("formats", default.formats, |node| node.list_of(|node| node.choice(&Variants::FORMATS))),
+        qualities: map.or("qualities", default.qualities, |node| {
+            let qualities = node.list_of(|node| within(node, 100_u8))?;
+            if qualities.is_empty() {
+                node.wrong("is empty: name at least one quality");
+                return None;
+            }
+            Some(qualities)
+        }),
+        max_disk: map.or("max_disk", default.max_disk, Node::size),
     })
+}
+
+/// A number from 1 to `most`.
+fn within<T: TryFrom<u64> + Into<u64>>(node: &Node<'_>, most: T) -> Option<T> {
+    let (number, most) = (node.count()?, most.into());
+    if !(1..=most).contains(&number) {
+        node.wrong_value(&format!("is not from 1 to {most}"));
+        return None;
+    }
+    T::try_from(number).ok()
+}
+
+fn signing_key(node: &Node<'_>) -> Option<Secret> {
+    let key = node.secret()?;
+    if key.expose().chars().count() < SHORT_SIGNING_KEY {
+        node.wrong(format!("is short: fewer than {SHORT_SIGNING_KEY} characters can be guessed"));
+        return None;
+    }
+    Some(key)
 }
 
 fn heartbeat(node: &Node<'_>, above: &Heartbeat) -> Option<Heartbeat> {
@@ -35,6 +101,12 @@ fn history(node: &Node<'_>, above: &History) -> Option<History> {
     let images = map.or("images", above.images, Node::count);
     let bytes = map.or("bytes", above.bytes, Node::size);
     Some(History { images, bytes })
+}
+
+/// The map `chat`, over what stands above it.
+pub(super) fn chat(node: &Node<'_>, above: &Chat) -> Option<Chat> {
+    let mut map = node.map()?;
+    Some(Chat { strip_think: map.or("strip_think", above.strip_think, Node::flag) })
 }
 
 pub(super) fn fetch(node: &Node<'_>) -> Option<Fetch> {
@@ -122,5 +194,17 @@ pub(super) fn limits(node: &Node<'_>) -> Option<Limits> {
         images_per_answer: map.or("images_per_answer", default.images_per_answer, Node::at_least_one),
         header_timeout: map.or("header_timeout", default.header_timeout, Node::duration),
         upstream_timeout: map.or("upstream_timeout", default.upstream_timeout, Node::duration),
+        send_timeout: map.or("send_timeout", default.send_timeout, Node::duration),
+        pixel_threads: map.or_off("pixel_threads", default.pixel_threads, pixel_threads),
     })
+}
+
+fn pixel_threads(node: &Node<'_>) -> Option<Option<NonZeroUsize>> {
+    const MOST: u64 = 256;
+    let threads = node.count()?;
+    if threads > MOST {
+        node.wrong_value(&format!("is more than {MOST}, which is more than any machine can use"));
+        return None;
+    }
+    Some(usize::try_from(threads).ok().and_then(NonZeroUsize::new))
 }

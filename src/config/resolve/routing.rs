@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        Images, Model, Secret, Target, Upstream, UpstreamKind,
+        Chat, Images, Model, Secret, Target, Upstream, UpstreamKind,
         reader::{Map, Node},
         suggest::nearest,
     },
@@ -54,14 +54,15 @@ fn api_key(node: &Node<'_>) -> Option<Secret> {
 }
 
 /// The models; where none are written, every name goes to the first upstream.
-pub(super) fn models(map: &mut Map<'_>, upstreams: &Upstreams, images: &Images) -> Option<Vec<Model>> {
+pub(super) fn models(map: &mut Map<'_>, upstreams: &Upstreams, images: &Images, chat: &Chat) -> Option<Vec<Model>> {
     let Some(node) = map.get("models") else {
         let targets = vec![Target { upstream: 0, model: None }];
-        let any = Model { name: "*".into(), targets, images: images.clone(), accepts_response_format: None };
+        let (images, chat) = (images.clone(), chat.clone());
+        let any = Model { name: "*".into(), targets, images, chat, accepts_response_format: None };
         return Some(vec![any]);
     };
     let mut names = Names::default();
-    let models = node.list_of(|node| model(node, &mut names, upstreams, images))?;
+    let models = node.list_of(|node| model(node, &mut names, upstreams, images, chat))?;
     if models.is_empty() {
         node.wrong("is empty: leave it out to send every model to the first upstream");
         return None;
@@ -69,7 +70,7 @@ pub(super) fn models(map: &mut Map<'_>, upstreams: &Upstreams, images: &Images) 
     Some(models)
 }
 
-fn model(node: &Node<'_>, names: &mut Names, upstreams: &Upstreams, images: &Images) -> Option<Model> {
+fn model(node: &Node<'_>, names: &mut Names, upstreams: &Upstreams, images: &Images, chat: &Chat) -> Option<Model> {
     let mut map = node.map()?;
     let name = map.need("name", |node| {
         let name = names.read(node)?;
@@ -87,8 +88,9 @@ fn model(node: &Node<'_>, names: &mut Names, upstreams: &Upstreams, images: &Ima
         Some(targets)
     });
     let images = map.or("images", images.clone(), |node| pictures::images(node, images));
+    let chat = map.or("chat", chat.clone(), |node| pictures::chat(node, chat));
     let accepts_response_format = map.maybe("accepts_response_format", Node::flag);
-    Some(Model { name: name?, targets: targets?, images, accepts_response_format })
+    Some(Model { name: name?, targets: targets?, images, chat, accepts_response_format })
 }
 
 fn target(node: &Node<'_>, upstreams: &Upstreams) -> Option<Target> {

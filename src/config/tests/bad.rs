@@ -197,6 +197,31 @@ fn every_mistake_has_its_sentence() {
             "5:20: picgate.archive.kind: \"gcs\" is not one of s3",
         ),
         (
+            "images: { variants: { sizes: [ 256, 0 ] } }",
+            "5:39: picgate.images.variants.sizes[1]: 0 is not from 1 to 16384",
+        ),
+        (
+            "images: { variants: { formats: [ avif ] } }",
+            "5:36: picgate.images.variants.formats[0]: \"avif\" is not one of jpeg, png, webp",
+        ),
+        (
+            "images: { variants: { qualities: [] } }",
+            "5:36: picgate.images.variants.qualities: is empty: name at least one quality",
+        ),
+        (
+            "images: { signing_keys: [ short ] }",
+            "5:29: picgate.images.signing_keys[0]: is short: fewer than 32 characters can be guessed",
+        ),
+        (
+            "models: [ { name: a, targets: [ { upstream: openai } ], images: { access: signed } } ]",
+            "5:69: picgate.models[0].images.access: unknown key; known here: response_format, chat, responses, heartbeat, \
+             on_disconnect, history, max_input_pixels",
+        ),
+        (
+            "limits: { pixel_threads: 1000 }",
+            "5:28: picgate.limits.pixel_threads: 1000 is more than 256, which is more than any machine can use",
+        ),
+        (
             "archive: { prefix: /a, endpoint: \"http://s3\", bucket: b, access_key_id: a, secret_access_key: b }",
             "5:22: picgate.archive.prefix: \"/a\" holds an empty folder name: write a/b/ without a slash at the start or two in a row",
         ),

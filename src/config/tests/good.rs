@@ -1,8 +1,9 @@
 //! Good files and what they resolve to.
 
-use std::{path::PathBuf, time::Duration};
+use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use super::{super::*, config, env, folder, warnings, with};
+use crate::picture::Format;
 
 const EVERYTHING: &str = r#"
 version: 1
@@ -27,6 +28,7 @@ picgate:
     - name: picgate
       targets: [ { upstream: local, model: flux }, { upstream: openai, model: gpt-image-2 } ]
       images: { response_format: both, heartbeat: { json: 5s } }
+      chat: { strip_think: false }
       accepts_response_format: false
     - { name: "*", targets: [ { upstream: openai } ] }
   images:
@@ -36,12 +38,20 @@ picgate:
     heartbeat: { sse: 500ms, json: 20s }
     on_disconnect: abort
     history: { images: 4, bytes: 8MiB }
+    markdown: keep
     max_input_pixels: 4000000
+    variants: { sizes: [ 64, 2048 ], formats: [ webp, png ], qualities: [ 70, 95 ], max_disk: 0 }
+    negotiate: true
+    access: signed
+    signing_keys: [ "file:secrets/signing", "an-older-key-of-at-least-32-characters" ]
+    url_ttl: 1h
+  chat: { strip_think: true }
   fetch: { allow: [ 192.168.0.0/16, "fd00::/8", 10.1.2.3 ], ports: [ 443, 8443 ], max_bytes: 1MiB, timeout: 3s }
   store: { memory_cache: 0, durability: process, ttl: 30d, max_bytes: 1TiB, retention: 30d, min_free: 0 }
   archive: { kind: s3, endpoint: "https://ACCOUNT.r2.cloudflarestorage.com", bucket: pics, region: eu,
              access_key_id: "${R2_ACCESS_KEY_ID}", secret_access_key: "${R2_SECRET_ACCESS_KEY}", prefix: a/b }
-  limits: { request_body: 1KiB, response_body: 4096, images_per_answer: 9, header_timeout: 1s, upstream_timeout: 1h }
+  limits: { request_body: 1KiB, response_body: 4096, images_per_answer: 9, header_timeout: 1s, upstream_timeout: 1h,
+            send_timeout: 5s, pixel_threads: 3 }
 "#;
 
 fn url(text: &str) -> url::Url {
@@ -60,6 +70,7 @@ fn every_setting_arrives() {
         heartbeat: Heartbeat { sse: Some(Duration::from_millis(500)), json: Some(Duration::from_secs(20)) },
         on_disconnect: OnDisconnect::Abort,
         history: History { images: 4, bytes: 8 << 20 },
+        markdown: Markdown::Keep,
         max_input_pixels: 4_000_000,
     };
     let of_picgate = Images {
@@ -111,16 +122,34 @@ fn every_setting_arrives() {
                     Target { upstream: 0, model: Some("gpt-image-2".into()) },
                 ],
                 images: of_picgate,
+                chat: Chat { strip_think: false },
                 accepts_response_format: Some(false),
             },
             Model {
                 name: "*".into(),
                 targets: vec![Target { upstream: 0, model: None }],
                 images: images.clone(),
+                chat: Chat { strip_think: true },
                 accepts_response_format: None,
             },
         ],
         images,
+        chat: Chat { strip_think: true },
+        serving: Serving {
+            variants: Variants {
+                sizes: vec![64, 2048],
+                formats: vec![Format::Webp, Format::Png],
+                qualities: vec![70, 95],
+                max_disk: 0,
+            },
+            negotiate: true,
+            access: Access::Signed,
+            signing_keys: vec![
+                Secret::new("signing-key-0123456789abcdef0123456789"),
+                Secret::new("an-older-key-of-at-least-32-characters"),
+            ],
+            url_ttl: Duration::from_secs(3600),
+        },
         fetch: Fetch {
             allow: ["192.168.0.0/16", "fd00::/8", "10.1.2.3/32"].map(|net| net.parse().unwrap()).to_vec(),
             ports: vec![443, 8443],
@@ -150,6 +179,8 @@ fn every_setting_arrives() {
             images_per_answer: 9,
             header_timeout: Duration::from_secs(1),
             upstream_timeout: Duration::from_secs(3600),
+            send_timeout: Duration::from_secs(5),
+            pixel_threads: NonZeroUsize::new(3),
         },
     };
     assert_eq!(config, expected);
@@ -263,9 +294,10 @@ fn warnings_are_given_where_something_has_no_effect() {
         ("images: { heartbeat: { sse: 15s } }", vec![]),
         ("images: { heartbeat: { sse: 5s, json: 5s } }", vec![]),
         (
-            "models: [ { name: a, targets: [ { upstream: openai } ], images: { max_input_pixels: 9 } } ]",
-            vec![format!("5:87: picgate.models[0].images.max_input_pixels: {NOT_YET}")],
+            "models: [ { name: a, targets: [ { upstream: openai } ], images: { max_input_pixels: 9, markdown: keep } } ]",
+            vec![],
         ),
+        ("limits: { header_timeout: 9s }", vec![format!("5:29: picgate.limits.header_timeout: {NOT_YET}")]),
         (
             "store: { ttl: 72h, max_bytes: 1GiB, retention: 30d }\narchive: { endpoint: \"http://s3\", bucket: b, access_key_id: a, secret_access_key: b }",
             vec!["5:50: picgate.store.retention: cannot act beside an `archive`, which keeps every picture".into()],

@@ -6,7 +6,7 @@ mod good;
 
 use super::{Config, Loaded, Problems};
 
-/// A folder as configuration files are found in: `tls/cert.pem`, `tls/key.pem`, `secrets/openai`.
+/// A folder as configuration files are found in: `tls/cert.pem`, `tls/key.pem`, `secrets/openai` …
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (file, text) in [
@@ -14,6 +14,7 @@ fn folder() -> tempfile::TempDir {
         ("tls/key.pem", "-----BEGIN PRIVATE KEY-----"),
         ("secrets/openai", "sk-from-a-file\r\n"),
         ("secrets/open-webui", "key-from-a-file-1234\n"),
+        ("secrets/signing", "signing-key-0123456789abcdef0123456789\n"),
         ("secrets/empty", "\n"),
     ] {
         let path = folder.path().join(file);

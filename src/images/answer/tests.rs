@@ -20,7 +20,7 @@ fn ask(method: Method, lines: &[(&str, &str)]) -> Answer {
         let value = value.replace("TAG", &tag);
         request.append(HeaderName::try_from(*name).unwrap(), HeaderValue::try_from(value).unwrap());
     }
-    answer(&method, &request, &picture())
+    answer(&method, &request, &Shown::picture(&picture()), SystemTime::now())
 }
 
 fn header<'a>(answer: &'a Answer, name: &str) -> &'a str {
@@ -229,5 +229,36 @@ fn other_methods_need_no_picture() {
         let refused = without_picture(&method).unwrap();
         assert_eq!(refused.status, StatusCode::METHOD_NOT_ALLOWED);
         assert_eq!(header(&refused, "allow"), "GET, HEAD, OPTIONS");
+    }
+}
+
+#[test]
+fn a_variant_has_a_tag_and_a_name_of_its_own_and_a_signature_ends() {
+    let facts = picture();
+    let now = UNIX_EPOCH + Duration::from_secs(2_000_000_000);
+    let shown = |variant, grant, negotiated| Shown { facts: &facts, variant, grant, negotiated };
+    let tag = format!("\"{}-w256.png\"", facts.id);
+    let variant = shown(Some("w256.png"), Grant::Public, true);
+    for (condition, status) in [("\"other\"", 200), (&*format!("\"{}\"", facts.id), 200), (&*tag, 304)] {
+        let request = HeaderMap::from_iter([(header::IF_NONE_MATCH, HeaderValue::try_from(condition).unwrap())]);
+        let answer = answer(&Method::GET, &request, &variant, now);
+        assert_eq!(answer.status.as_u16(), status, "{condition}");
+        assert_eq!(header(&answer, "etag"), tag);
+        assert_eq!(header(&answer, "last-modified"), MODIFIED);
+        assert_eq!(header(&answer, "vary"), "Accept");
+    }
+    let answer = |shown: &Shown<'_>| answer(&Method::GET, &HeaderMap::new(), shown, now);
+    let name = format!("inline; filename=\"{}-w256.png\"", facts.id);
+    assert_eq!(header(&answer(&variant), "content-disposition"), name);
+    for (end, kept) in [
+        (2_000_000_060, "private, max-age=60, immutable"),
+        (2_000_000_000, "private, max-age=0, immutable"),
+        (1, "private, max-age=0, immutable"),
+        (u64::MAX, "private, max-age=31536000, immutable"),
+    ] {
+        let answer = answer(&shown(None, Grant::Until(end), false));
+        assert_eq!(header(&answer, "cache-control"), kept, "{end}");
+        assert_eq!(header(&answer, "etag"), format!("\"{}\"", facts.id));
+        assert_eq!(header(&answer, "vary"), "");
     }
 }

@@ -25,6 +25,11 @@ impl Canned {
         Self { addr, serving }
     }
 
+    /// A URL there.
+    pub fn url(&self) -> String {
+        format!("http://{}/answer", self.addr)
+    }
+
     /// Its entry under `upstreams:`, named `canned`.
     pub fn upstream(&self) -> String {
         format!("{{ name: canned, base_url: \"http://{}/v1\" }}", self.addr)

@@ -155,6 +155,14 @@ impl House {
         drop((server, gateway, demo));
         Builder { data: Some(data), ..Builder::default() }.start().await
     }
+
+    /// [`restart`](Self::restart) with these lines under `picgate:`.
+    pub async fn restart_with(self, lines: &[&str]) -> Self {
+        let House { demo, gateway, server, data, .. } = self;
+        drop((server, gateway, demo));
+        let lines = lines.iter().map(ToString::to_string).collect();
+        Builder { data: Some(data), lines, ..Builder::default() }.start().await
+    }
 }
 
 // === impl Builder ===

@@ -1,0 +1,177 @@
+//! A picture's bytes, at hand: ours from the store, others by a guarded fetch.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use url::Url;
+
+use crate::{
+    config::PublicUrls,
+    core::{Core, Settings},
+    error::{Code, Error, Result},
+    images::{self, Links},
+    picture::{Format, PictureId},
+    upstream::Source,
+};
+
+/// How many pictures are opened or fetched at once.
+pub(super) const AT_ONCE: usize = 4;
+
+/// A picture that goes to the upstream.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    pub(super) source: Source,
+    pub(super) format: Format,
+    /// It is ours.
+    pub(super) parent: Option<PictureId>,
+}
+
+/// What a reference names.
+pub(super) enum Named {
+    /// A picture of ours, or a URL of ours that names none.
+    Ours(Option<PictureId>),
+    /// A picture of ours by a URL that we did not hand out, although ours are signed.
+    Unsigned,
+    Remote,
+    Other,
+}
+
+/// Bytes that may still be fetched for one request.
+#[derive(Debug)]
+pub(super) struct Allowance(AtomicU64);
+
+impl Allowance {
+    pub(super) fn new(bytes: u64) -> Self {
+        Self(AtomicU64::new(bytes))
+    }
+
+    fn spend(&self, bytes: usize) -> Result<()> {
+        let spent = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes as u64));
+        spent.map(drop).map_err(|_| {
+            Error::new(
+                Code::ImageTooLarge,
+                "The images that this request names are too large together for this gateway.",
+            )
+        })
+    }
+}
+
+impl Found {
+    /// What this URL names.
+    ///
+    /// # Errors
+    /// [`Code::ImageExpired`] for a URL of ours without a picture; those of a fetch.
+    pub(super) async fn get(core: &Core, settings: &Settings, url: &str, allowance: &Allowance) -> Result<Self> {
+        match Named::of(settings, url) {
+            Named::Ours(id) => {
+                let expired =
+                    || Error::new(Code::ImageExpired, "This gateway does not have the image of this URL (any more).");
+                Self::own(core, &id.ok_or_else(expired)?).await?.ok_or_else(expired)
+            }
+            Named::Unsigned => Err(Error::new(
+                Code::InvalidImageUrl,
+                "This gateway signs the URLs of its images, and this one is not signed.",
+            )),
+            Named::Remote | Named::Other => Self::fetched(core, settings, url, allowance).await,
+        }
+    }
+
+    /// A picture of ours, without HTTP. Whole, so that no upstream is left with half a request.
+    pub(super) async fn own(core: &Core, id: &PictureId) -> Result<Option<Self>> {
+        let Some(picture) = core.tier.open_whole(id).await? else { return Ok(None) };
+        Ok(Some(Self { format: picture.facts.format, source: Source::Picture(picture), parent: Some(*id) }))
+    }
+
+    /// A picture of another host's, spooled.
+    async fn fetched(core: &Core, settings: &Settings, url: &str, allowance: &Allowance) -> Result<Self> {
+        let fetch = async {
+            core.store.check_room().await?;
+            let mut answer = settings.fetcher.open(url).await?;
+            let mut spool = core.store.spool();
+            while let Some(piece) = answer.chunk().await? {
+                allowance.spend(piece.len())?;
+                spool.write(&piece).await?;
+            }
+            Ok::<_, Error>(Self { format: answer.format(), source: Source::Spool(spool.freeze().await?), parent: None })
+        };
+        let found = fetch.await;
+        core.metrics.fetches.with_label_values(&["request", if found.is_ok() { "ok" } else { "failed" }]).inc();
+        found
+    }
+
+    /// Counts that it is sent.
+    pub(super) fn count(&self, core: &Core) {
+        let from = if self.parent.is_some() { "store" } else { "fetch" };
+        core.metrics.inlined.with_label_values(&[from]).inc();
+    }
+}
+
+impl Named {
+    pub(super) fn of(settings: &Settings, reference: &str) -> Self {
+        Self::among(&settings.config.public, &settings.links, reference)
+    }
+
+    fn among(public: &PublicUrls, links: &Links, reference: &str) -> Self {
+        match Url::parse(reference) {
+            Ok(url) if matches!(url.scheme(), "http" | "https") => match public.own_path(&url).map(images::path::parse)
+            {
+                Some(Some(id)) if !links.may_stand_for(&id, url.query().unwrap_or_default()) => Named::Unsigned,
+                Some(id) => Named::Ours(id),
+                None => Named::Remote,
+            },
+            _ => Named::Other,
+        }
+    }
+}
+
+impl PublicUrls {
+    /// The path below one of our bases, when it is under its `/images/`.
+    fn own_path<'a>(&self, url: &'a Url) -> Option<&'a str> {
+        std::iter::once(&self.base).chain(&self.aliases).find_map(|base| {
+            let same = base.scheme() == url.scheme()
+                && base.host() == url.host()
+                && base.port_or_known_default() == url.port_or_known_default();
+            let path = url.path().strip_prefix(base.path().trim_end_matches('/'))?;
+            (same && path.starts_with("/images/")).then_some(path)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    #[test]
+    fn ours_is_what_lies_under_our_public_bases() {
+        let public = PublicUrls {
+            base: Url::parse("https://pics.example/gate").unwrap(),
+            aliases: vec![Url::parse("http://localhost:5643").unwrap()],
+        };
+        let id = "00112233445566778899aabbccddeeff00112233";
+        let links = Links::new(public.base.clone(), &config::Serving::default(), []);
+        let told = |url: &str| match Named::among(&public, &links, &url.replace("ID", id)) {
+            Named::Unsigned => "unsigned",
+            Named::Ours(Some(_)) => "ours",
+            Named::Ours(None) => "ours, unknown",
+            Named::Remote => "remote",
+            Named::Other => "other",
+        };
+        for (url, what) in [
+            ("https://pics.example/gate/images/ID.png", "ours"),
+            ("https://pics.example:443/gate/images/ID", "ours"),
+            ("HTTPS://PICS.example/gate/images/ID.jpg?w=100#x", "ours"),
+            ("http://localhost:5643/images/ID.webp", "ours"),
+            ("http://localhost:5643/images/other.png", "ours, unknown"),
+            ("http://localhost:5643/images/../images/ID.png", "ours"),
+            ("https://pics.example/images/ID.png", "remote"),
+            ("http://pics.example/gate/images/ID.png", "remote"),
+            ("http://localhost/images/ID.png", "remote"),
+            ("http://localhost:5643/other/ID.png", "remote"),
+            ("http://localhost:5643@evil.example/images/ID.png", "remote"),
+            ("blob:http://localhost:5643/images/ID", "other"),
+            ("file:///etc/passwd", "other"),
+        ] {
+            assert_eq!(told(url), what, "{url}");
+        }
+    }
+}
