@@ -68,8 +68,12 @@ impl Room {
 
     /// From now on nothing can be opened for writing; files that are open stay so.
     pub fn make_read_only(&self) {
-        self.must(&["mount", "--bind", &self.folder, &self.folder]);
-        self.must(&["mount", "-o", "remount,bind,ro", &self.folder]);
+        // Made ready beside it: over the folder itself a file might be opened for writing between the two steps.
+        let beside = format!("{}-read-only", self.folder);
+        std::fs::create_dir_all(&beside).unwrap();
+        self.must(&["mount", "--bind", &self.folder, &beside]);
+        self.must(&["mount", "-o", "remount,bind,ro", &beside]);
+        self.must(&["mount", "--move", &beside, &self.folder]);
     }
 
     /// Takes that back.

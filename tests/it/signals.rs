@@ -61,7 +61,7 @@ async fn hand_over(requests: u64) {
     while !Path::new(&site.path("data/upgrade.sock")).exists() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    more(&load.seen, requests / 4).await;
+    // At once: it waits some six seconds.
     old.signal("QUIT");
     more(&load.seen, requests / 4).await;
     assert_eq!(old.exit().await, Some(0), "{}", old.stderr());

@@ -1,4 +1,5 @@
 //! A disk that is really full: a small one in memory, where this process may mount one.
+#![allow(clippy::print_stdout, reason = "what was not shown is said")]
 
 use std::process::Command;
 
