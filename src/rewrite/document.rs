@@ -169,6 +169,7 @@ impl State {
                 self.write(if container == Container::Object { b"{" } else { b"[" }, events);
                 self.path.see(token);
                 if item {
+                    self.texts.looked_into += 1;
                     self.item = Some(Item::new(self.path.steps().len()));
                 }
                 return;
@@ -292,6 +293,7 @@ impl State {
                 }
             }
         };
+        self.texts.looked_into += usize::from(!matches!(self.value, Value::Plain));
     }
 
     fn string_part(&mut self, raw: &[u8], events: &mut Events) {
@@ -512,7 +514,7 @@ fn candidate_is_picture(value: &Value) -> bool {
     matches!(value, Value::Candidate(candidate) if candidate.is_picture())
 }
 
-fn url_slot() -> Slot {
+pub(super) fn url_slot() -> Slot {
     Slot { lead: Default::default(), fill: Fill::Url, original: Default::default(), passed_on: false }
 }
 

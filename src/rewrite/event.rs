@@ -50,10 +50,12 @@ pub enum Fill {
     Base64ThenUrl(Bytes),
 }
 
-/// Collects events; neighbouring copies become one.
+/// Collects events; neighbouring copies become one, and so does the data of one picture. Data have no place among copies,
+/// so the many short ones of a stream become one of each kind.
 #[derive(Debug, Default)]
 pub struct Events {
     copy: BytesMut,
+    data: Option<(u32, Vec<u8>)>,
     queue: Vec<Event>,
 }
 
@@ -61,6 +63,14 @@ impl Events {
     /// Bytes that leave as they are.
     pub fn copy(&mut self, bytes: &[u8]) {
         self.copy.extend_from_slice(bytes);
+    }
+
+    /// Decoded bytes of a picture are appended to this. They need no raw text.
+    pub fn data(&mut self, picture: u32) -> &mut Vec<u8> {
+        if self.data.as_ref().is_some_and(|(other, _)| *other != picture) {
+            self.flush_data();
+        }
+        &mut self.data.get_or_insert_with(|| (picture, Vec::new())).1
     }
 
     /// Any other event.
@@ -76,8 +86,15 @@ impl Events {
     }
 
     fn flush(&mut self) {
+        self.flush_data();
         if !self.copy.is_empty() {
             self.queue.push(Event::Copy(self.copy.split().freeze()));
+        }
+    }
+
+    fn flush_data(&mut self) {
+        if let Some((picture, decoded)) = self.data.take().filter(|(_, decoded)| !decoded.is_empty()) {
+            self.queue.push(Event::Data { picture, decoded: decoded.into(), raw: None });
         }
     }
 }
