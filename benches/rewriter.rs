@@ -39,7 +39,7 @@ fn rewriter(c: &mut Criterion) {
         group.throughput(Throughput::Bytes(answer.len() as u64));
         group.bench_function(name, |b| {
             b.iter(|| {
-                let mut rewriter = AnswerRewriter::new(Rules { shape: Shape::Images, form, links: true });
+                let mut rewriter = AnswerRewriter::new(Rules::new(Shape::Images, form));
                 for piece in answer.as_bytes().chunks(PIECE) {
                     black_box(rewriter.push(piece));
                 }
@@ -48,7 +48,7 @@ fn rewriter(c: &mut Criterion) {
         });
     }
 
-    let chat = Rules { shape: Shape::Chat, form: Form::Url, links: true };
+    let chat = Rules::new(Shape::Chat, Form::Url);
     let delta = |text: &str| {
         format!(
             "data: {{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\

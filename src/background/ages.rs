@@ -52,7 +52,7 @@ impl Ages {
             }
             left -= bytes;
         }
-        Cut { age: 0, bytes: left }
+        Cut { age: 0, bytes: u64::MAX }
     }
 }
 
@@ -76,7 +76,7 @@ mod tests {
         assert_eq!(ages.cut(25), Cut { age: middle, bytes: 1 });
         assert_eq!(ages.cut(36), Cut { age: young, bytes: 5 });
         assert_eq!(ages.cut(53), Cut { age: 0, bytes: 17 });
-        assert_eq!(ages.cut(100), Cut { age: 0, bytes: 64 });
+        assert_eq!(ages.cut(100), Cut { age: 0, bytes: u64::MAX });
     }
 
     proptest! {

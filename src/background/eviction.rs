@@ -13,8 +13,7 @@
 //!
 //! Nothing here grows with the number of pictures: a page of the index is looked at at a time, and which pictures are the
 //! least lately looked at is told by a [histogram](Ages). After each page the index is let to follow, then there is a
-//! pause as long as the page took; after a sweep one ten times as long as the sweep. Commits and readers meet a sweep
-//! only at the picture it has just in hand.
+//! pause as long as the page took. Commits and readers meet a sweep only at the picture it has just in hand.
 
 #[cfg(test)]
 mod tests;
@@ -36,11 +35,11 @@ const PER_LIMIT: u32 = 16;
 const SWEEP: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
 /// Shortest and longest time between two ticks. Room is looked at at every one.
 const TICK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
-/// A sweep that took some time is followed by so many times that time without one.
+/// A sweep for age, and one that could not make enough room, is followed by so many times its time without another.
 const REST: u32 = 10;
 /// Which of several processes does this.
 const LEASE: &str = "eviction";
-/// How long a lease is good for. Renewed with every page.
+/// How long a lease is good for.
 const LEASED_FOR: Duration = Duration::from_secs(60);
 /// The clocks must have agreed for the retention time before anything is deleted for good, but never asked for longer.
 const LONGEST_PROOF: Duration = Duration::from_secs(3600);
@@ -62,9 +61,12 @@ pub struct Sweeper {
     /// Tells this process from others that share the index.
     holder: String,
     calendar: Calendar,
-    /// When ages were last looked at.
-    aged: Option<Instant>,
-    rest_until: Option<Instant>,
+    /// When the lease was last taken.
+    leased: Option<Instant>,
+    /// When ages were last looked at, and how long that took.
+    aged: Option<(Instant, Duration)>,
+    /// Making room could not make enough; before this it is not tried again.
+    in_vain_until: Option<Instant>,
     /// The log was told that a limit cannot be kept.
     told: bool,
 }
@@ -108,7 +110,7 @@ impl Sweeper {
     pub fn new(store: Store, metrics: Metrics) -> Self {
         let holder = format!("{}-{:x}", std::process::id(), getrandom::u64().unwrap_or_default());
         let calendar = Calendar::default();
-        Self { store, metrics, holder, calendar, aged: None, rest_until: None, told: false }
+        Self { store, metrics, holder, calendar, leased: None, aged: None, in_vain_until: None, told: false }
     }
 
     /// How long to wait for the next tick under these settings.
@@ -122,30 +124,33 @@ impl Sweeper {
     pub async fn tick(&mut self, settings: &config::Store, now: Moment) -> Swept {
         self.calendar.see(now);
         let mut swept = Swept::default();
-        if self.store.index_state() != IndexState::Ready || self.rest_until.is_some_and(|until| now.steady < until) {
+        if self.store.index_state() != IndexState::Ready {
             return swept;
         }
-        let start = Instant::now();
         if self.is_due(settings, now) && self.is_ours().await {
-            self.aged = Some(now.steady);
+            let start = Instant::now();
             if self.store.archive().is_some() {
                 self.evict_unseen(settings, now, &mut swept.unseen).await;
             } else {
                 self.delete_old(settings, now, &mut swept.deleted).await;
             }
+            self.store.index_settled().await;
+            self.aged = Some((now.steady, start.elapsed()));
         }
-        if let Some((pressure, need)) = self.pressure(settings).await
+        if self.in_vain_until.is_none_or(|until| now.steady >= until)
+            && let Some((pressure, need)) = self.pressure(settings).await
             && self.is_ours().await
         {
+            let start = Instant::now();
             let gone = match pressure {
                 Pressure::Budget => &mut swept.over_budget,
                 Pressure::Space => &mut swept.low_space,
             };
             self.make_room(need, now, gone).await;
+            self.store.index_settled().await;
+            let enough = gone.bytes >= need;
+            self.in_vain_until = (!enough).then(|| now.steady + start.elapsed() * REST);
             self.tell_pressure(pressure, need, *gone);
-        }
-        if swept != Swept::default() || start.elapsed() > TICK.0 {
-            self.rest_until = Some(now.steady + start.elapsed() * REST);
         }
         self.count(&swept);
         swept
@@ -156,15 +161,21 @@ impl Sweeper {
         let (least, most) = SWEEP;
         limit.is_some_and(|limit| {
             let step = (limit / PER_LIMIT).clamp(least, most);
-            self.aged.is_none_or(|aged| now.steady.saturating_duration_since(aged) >= step)
+            self.aged.is_none_or(|(at, took)| now.steady.saturating_duration_since(at) >= step.max(took * REST))
         })
     }
 
-    async fn is_ours(&self) -> bool {
-        matches!(self.store.lease(LEASE, &self.holder, LEASED_FOR).await, Ok(true))
+    /// Takes the lease, or renews it when half of its time is over.
+    async fn is_ours(&mut self) -> bool {
+        if self.leased.is_some_and(|leased| leased.elapsed() < LEASED_FOR / 2) {
+            return true;
+        }
+        let ours = matches!(self.store.lease(LEASE, &self.holder, LEASED_FOR).await, Ok(true));
+        self.leased = ours.then(Instant::now);
+        ours
     }
 
-    async fn evict_unseen(&self, settings: &config::Store, now: Moment, gone: &mut Gone) {
+    async fn evict_unseen(&mut self, settings: &config::Store, now: Moment, gone: &mut Gone) {
         let Some(ttl) = settings.ttl else { return };
         let before_ms = unix_ms(now.date.checked_sub(ttl).unwrap_or(SystemTime::UNIX_EPOCH));
         let mut pages = Pages::default();
@@ -180,7 +191,7 @@ impl Sweeper {
         }
     }
 
-    async fn delete_old(&self, settings: &config::Store, now: Moment, gone: &mut Gone) {
+    async fn delete_old(&mut self, settings: &config::Store, now: Moment, gone: &mut Gone) {
         let Some(retention) = settings.retention else { return };
         if !self.calendar.has_been_right_for(retention.min(LONGEST_PROOF)) {
             return;
@@ -225,7 +236,7 @@ impl Sweeper {
 
     /// Evicts the least lately looked at until so many bytes are gone: a first pass finds how old is old enough, a second
     /// one evicts.
-    async fn make_room(&self, need: u64, now: Moment, gone: &mut Gone) {
+    async fn make_room(&mut self, need: u64, now: Moment, gone: &mut Gone) {
         let now_ms = unix_ms(now.date);
         let mut ages = Ages::new(now_ms);
         let mut pages = Pages::default();
@@ -267,7 +278,7 @@ impl Sweeper {
     }
 
     /// Lets the index follow, and others have the machine.
-    async fn end_page(&self, pages: &mut Pages) -> End {
+    async fn end_page(&mut self, pages: &mut Pages) -> End {
         self.store.index_settled().await;
         tokio::time::sleep(pages.took()).await;
         if self.is_ours().await { End::Done } else { End::Cut }

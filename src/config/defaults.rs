@@ -77,6 +77,7 @@ impl Default for Limits {
         Self {
             request_body: 64 * MIB,
             response_body: 512 * MIB,
+            images_per_answer: 64,
             header_timeout: Duration::from_secs(30),
             upstream_timeout: Duration::from_secs(600),
         }

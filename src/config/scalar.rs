@@ -110,6 +110,14 @@ impl Node<'_> {
         self.read("a number", |text| text.parse().map_err(|_| "is no whole number from 0".into()))
     }
 
+    /// A whole number from 1 that counts things in memory.
+    pub(super) fn at_least_one(&self) -> Option<usize> {
+        self.read("a number", |text| match text.parse() {
+            Ok(0) | Err(_) => Err("is no whole number from 1".into()),
+            Ok(number) => Ok(number),
+        })
+    }
+
     pub(super) fn port(&self) -> Option<u16> {
         self.read("a port", |text| match text.parse() {
             Ok(0) | Err(_) => Err("is no port: write a number from 1 to 65535".into()),

@@ -268,6 +268,8 @@ pub struct Limits {
     pub request_body: u64,
     /// Largest upstream answer, in bytes.
     pub response_body: u64,
+    /// Pictures taken out of one answer; further ones stay in it as they came.
+    pub images_per_answer: usize,
     /// From the first byte of a request to the end of its header.
     pub header_timeout: Duration,
     /// Longest silence of an upstream.

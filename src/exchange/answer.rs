@@ -165,7 +165,9 @@ impl Rewriting {
                     return Err(Failure::Broken.into());
                 }
                 self.ended = true;
-                self.rewriter.finish()
+                let events = self.rewriter.finish();
+                self.keeper.left_out(self.rewriter.left_out());
+                events
             }
         };
         self.keeper.take(events).await
@@ -186,6 +188,15 @@ impl Rewriter {
             Rewriter::Json(rewriter) => rewriter.finish(),
             Rewriter::Events(rewriter) => rewriter.finish(),
             Rewriter::Raw(rewriter) => rewriter.finish(),
+        }
+    }
+
+    /// How many pictures stay in the answer because it has too many.
+    fn left_out(&self) -> u64 {
+        match self {
+            Rewriter::Json(rewriter) => rewriter.left_out(),
+            Rewriter::Events(rewriter) => rewriter.left_out(),
+            Rewriter::Raw(_) => 0,
         }
     }
 

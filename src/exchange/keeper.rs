@@ -26,15 +26,12 @@ pub(super) struct Keeper {
     /// Pictures under way, by their numbers in events.
     pictures: HashMap<u32, Incomplete>,
     commits: Vec<JoinHandle<Result<Stored, StoreError>>>,
-    /// Fetches of one answer that may run at once, and how many more there may be.
+    /// Fetches of one answer that may run at once.
     fetching: Arc<Semaphore>,
-    fetches_left: usize,
 }
 
 /// How many pictures named in one answer are fetched at once.
 const FETCHES_AT_ONCE: usize = 4;
-/// How many are fetched at all; further ones stay where they are.
-const MOST_FETCHES: usize = 128;
 
 /// Something that goes out, now or later.
 #[derive(Debug)]
@@ -59,7 +56,6 @@ impl Keeper {
     pub(super) fn new(core: Arc<Core>, settings: Arc<Settings>, generation: Generation) -> Self {
         Self {
             fetching: Arc::new(Semaphore::new(FETCHES_AT_ONCE)),
-            fetches_left: MOST_FETCHES,
             core,
             settings,
             generation,
@@ -288,8 +284,6 @@ impl Keeper {
     }
 
     fn link(&mut self, slot: Slot, url: String) {
-        let Some(left) = self.fetches_left.checked_sub(1) else { return self.text(slot.original) };
-        self.fetches_left = left;
         let (core, settings) = (Arc::clone(&self.core), Arc::clone(&self.settings));
         let fetching = Arc::clone(&self.fetching);
         let fetch = tokio::spawn(async move {
@@ -303,6 +297,17 @@ impl Keeper {
         });
         self.pending += slot.original.len() as u64;
         self.out.push(Part::Link(slot, fetch));
+    }
+
+    /// The answer is complete; so many of its pictures stayed in it as they came.
+    pub(super) fn left_out(&self, pictures: u64) {
+        if pictures > 0 {
+            self.core.metrics.pictures_left_out.inc_by(pictures);
+            log::warn!(
+                "{}: {pictures} pictures stay in the answer: it has more than limits.images_per_answer",
+                self.generation.request_id
+            );
+        }
     }
 
     fn lost(&self, error: &StoreError) {

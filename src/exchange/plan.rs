@@ -39,16 +39,12 @@ impl Plan {
     pub(super) fn new(config: &Arc<Config>, route: ApiRoute, client: &Client, found: &Findings) -> Result<Self> {
         let named = found.model.as_ref().map(|field| field.value.clone()).filter(|name| !name.is_empty());
         let model = find_model(config, named.as_deref())?;
-        let plan = Self {
-            config: Arc::clone(config),
-            model,
-            named,
-            rules: Rules { shape: route.shape(), form: Form::Url, links: true },
-        };
+        let plan = Self { config: Arc::clone(config), model, named, rules: Rules::new(route.shape(), Form::Url) };
         let images =
             plan.images().ok_or_else(|| Error::new(Code::Internal, "The model is not configured any more."))?;
         let asked = found.response_format.as_ref().map(|field| field.value.as_str()).filter(|asked| !asked.is_empty());
         let rules = answer_rules(route, asked, client, images);
+        let rules = Rules { pictures: config.limits.images_per_answer, ..rules };
         Ok(Self { rules, ..plan })
     }
 
@@ -106,8 +102,8 @@ fn is_gpt_image(name: &str) -> bool {
 fn answer_rules(route: ApiRoute, asked: Option<&str>, client: &Client, images: &Images) -> Rules {
     let shape = route.shape();
     let by_answer = |policy| match policy {
-        AnswerPolicy::Url => Rules { shape, form: Form::Url, links: true },
-        AnswerPolicy::AsUpstream => Rules { shape, form: Form::AsCame, links: false },
+        AnswerPolicy::Url => Rules::new(shape, Form::Url),
+        AnswerPolicy::AsUpstream => Rules { links: false, ..Rules::new(shape, Form::AsCame) },
     };
     match route {
         ApiRoute::Chat => return by_answer(images.chat),
@@ -133,7 +129,8 @@ fn answer_rules(route: ApiRoute, asked: Option<&str>, client: &Client, images: &
             _ => Form::AsCame,
         },
     };
-    Rules { shape, form, links: true }
+    let named = forced.is_some() || asked.is_some() || client.images.is_some();
+    Rules { named, ..Rules::new(shape, form) }
 }
 
 #[cfg(test)]

@@ -3,21 +3,21 @@
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 use pingora_core::Result as PingoraResult;
 use pingora_proxy::Session;
 
 use super::{Ctx, Gateway, body, hang_up::hung_up, respond};
 use crate::{
     access::Client,
-    config::OnDisconnect,
+    config::{Heartbeat, OnDisconnect},
     core::Settings,
-    error::{Error, Result},
+    error::{Code, Error, Result},
     exchange::{Answer, ApiRoute, Exchange, Request},
 };
 
-/// A comment that says nothing but "still here". Between events, every client skips it.
-const HEARTBEAT: &[u8] = b": keep-alive\n\n";
+/// Tells nginx to pass on what there is.
+const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
 /// Longest answer that is told within a stream that has begun already.
 const LONGEST_IN_BAND: usize = 256 * 1024;
 
@@ -26,12 +26,50 @@ struct Delivery<'a> {
     session: &'a mut Session,
     ctx: &'a mut Ctx,
     on_disconnect: OnDisconnect,
-    /// Silence after which a stream gets a comment.
-    heartbeat: Option<Duration>,
+    heartbeat: Heartbeat,
     /// The client is there.
     listening: bool,
-    /// The header of a stream went out before the upstream's own came.
-    begun: bool,
+    /// The header went out before the upstream's own came.
+    begun: Option<Pulse>,
+}
+
+/// Says "still here" in an answer. What says so, every client skips.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pulse {
+    /// A comment between events.
+    Events,
+    /// White space before JSON.
+    Json,
+}
+
+impl Pulse {
+    fn bytes(self) -> Bytes {
+        Bytes::from_static(match self {
+            Self::Events => b": keep-alive\n\n",
+            Self::Json => b"\n",
+        })
+    }
+
+    /// Silence after which it is due.
+    fn after(self, heartbeat: &Heartbeat) -> Option<Duration> {
+        match self {
+            Self::Events => heartbeat.sse,
+            Self::Json => heartbeat.json,
+        }
+    }
+
+    /// The header of an answer that begins with it.
+    fn headers(self) -> HeaderMap {
+        let (kind, caching) = match self {
+            Self::Events => ("text/event-stream", "no-cache, no-transform"),
+            Self::Json => ("application/json", "no-store, no-transform"),
+        };
+        HeaderMap::from_iter([
+            (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
+            (header::CACHE_CONTROL, HeaderValue::from_static(caching)),
+            (UNBUFFERED, HeaderValue::from_static("no")),
+        ])
+    }
 }
 
 /// The client has gone, and what was running for it is not to be finished.
@@ -65,10 +103,10 @@ impl Gateway {
             Err(error) => return respond::error(session, ctx, &error).await,
         };
         let images = exchange.images();
-        let (on_disconnect, heartbeat) = (images.on_disconnect, images.heartbeat.sse);
-        let mut delivery = Delivery { session, ctx, on_disconnect, heartbeat, listening: true, begun: false };
-        let wants_events = exchange.wants_events();
-        let Ok(answer) = delivery.wait(Box::pin(exchange.run()), wants_events).await else {
+        let (on_disconnect, heartbeat) = (images.on_disconnect, images.heartbeat.clone());
+        let mut delivery = Delivery { session, ctx, on_disconnect, heartbeat, listening: true, begun: None };
+        let pulse = if exchange.wants_events() { Pulse::Events } else { Pulse::Json };
+        let Ok(answer) = delivery.wait(Box::pin(exchange.run()), pulse).await else {
             return Ok(());
         };
         match answer {
@@ -88,38 +126,45 @@ impl Gateway {
 // === impl Delivery ===
 
 impl Delivery<'_> {
-    /// Waits for the header of an answer. When the client wants a stream, and nothing comes for long, the stream begins
-    /// without it: so that no proxy on the way gives up, at the price that an error can no longer have a status.
-    async fn wait<T>(&mut self, work: impl Future<Output = T>, wants_events: bool) -> Result<T, Abandoned> {
+    /// Waits for the header of an answer. When nothing comes for long, the answer begins without it: so that no proxy on
+    /// the way gives up, at the price that an error can no longer have a status.
+    async fn wait<T>(&mut self, work: impl Future<Output = T>, pulse: Pulse) -> Result<T, Abandoned> {
+        // HTTP/1.0 has no chunks: such a JSON would end with its connection, whole or not.
+        let deaf = pulse == Pulse::Json && self.session.req_header().version < Version::HTTP_11;
+        let may_speak = Some(pulse).filter(|_| !deaf);
         let mut work = pin!(work);
         loop {
-            if let Some(done) = self.work_or_silence(&mut work, wants_events).await? {
+            if let Some(done) = self.work_or_silence(&mut work, may_speak).await? {
                 return Ok(done);
             }
-            if !self.begun && self.listening {
-                let headers = HeaderMap::from_iter([
-                    (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
-                    (header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform")),
-                ]);
-                self.begun = true;
-                self.head(StatusCode::OK, headers, None).await;
+            if self.begun.is_none() && self.listening {
+                self.begun = Some(pulse);
+                self.head(StatusCode::OK, pulse.headers(), None).await;
             }
-            self.write(Bytes::from_static(HEARTBEAT), false).await;
+            self.write(pulse.bytes(), false).await;
         }
     }
 
     /// Sends an answer on. When the client goes, the rest is still read (and its pictures kept), unless told otherwise.
     async fn deliver(&mut self, mut answer: Answer) {
-        if self.begun && !answer.is_events {
-            return self.tell_in_band(answer).await;
+        match self.begun {
+            Some(Pulse::Events) if !answer.is_events => return self.tell_in_band(answer).await,
+            Some(Pulse::Json) => return self.go_on_with(answer).await,
+            Some(Pulse::Events) => {}
+            None => {
+                let headers = std::mem::take(&mut answer.headers);
+                self.head(answer.status, headers, answer.len).await;
+            }
         }
-        if !self.begun {
-            let headers = std::mem::take(&mut answer.headers);
-            self.head(answer.status, headers, answer.len).await;
-        }
+        self.pump(answer).await;
+    }
+
+    /// Sends the pieces of an answer whose header is out.
+    async fn pump(&mut self, mut answer: Answer) {
         loop {
             let between_events = answer.is_between_events();
-            let piece = match self.next_piece(&mut answer, between_events).await {
+            let pulse = between_events.then_some(Pulse::Events);
+            let piece = match self.next_piece(&mut answer, pulse).await {
                 Ok(Ok(piece)) => piece,
                 Ok(Err(error)) => {
                     log::error!("{}: {}", self.ctx.request_id, error.to_string().escape_debug());
@@ -135,18 +180,46 @@ impl Delivery<'_> {
         }
     }
 
-    /// The next piece of an answer; says "still here" while there is none.
+    /// Sends the JSON of an answer behind white space that is out already. Anything else than JSON cannot be told any
+    /// more: it is read to its end, so that its pictures are kept, and the client gets an error.
+    async fn go_on_with(&mut self, mut answer: Answer) {
+        let encoded = answer.headers.contains_key(header::CONTENT_ENCODING);
+        let start = match self.next_piece(&mut answer, Some(Pulse::Json)).await {
+            Ok(Ok(piece)) => piece.unwrap_or_default(),
+            Ok(Err(error)) => return self.tell_error(&error).await,
+            Err(Abandoned) => return,
+        };
+        if !answer.status.is_success() {
+            log::warn!("{}: upstream {} answered {} late", self.ctx.request_id, answer.upstream, answer.status);
+        }
+        if !encoded && matches!(start.trim_ascii_start().first(), Some(b'{' | b'[')) {
+            self.write(start, false).await;
+            return self.pump(answer).await;
+        }
+        let said = answer.status;
+        loop {
+            match self.next_piece(&mut answer, Some(Pulse::Json)).await {
+                Ok(Ok(Some(_))) => {}
+                Ok(Ok(None) | Err(_)) => break,
+                Err(Abandoned) => return,
+            }
+        }
+        let message = format!("The upstream answered with status {said} and something that is no JSON.");
+        self.tell_error(&Error::new(Code::UpstreamFailed, message)).await;
+    }
+
+    /// The next piece of an answer; says "still here" while there is none, if it may.
     async fn next_piece(
         &mut self,
         answer: &mut Answer,
-        between_events: bool,
+        pulse: Option<Pulse>,
     ) -> Result<Result<Option<Bytes>>, Abandoned> {
         let mut next = pin!(answer.next());
         loop {
-            if let Some(piece) = self.work_or_silence(&mut next, between_events).await? {
+            if let Some(piece) = self.work_or_silence(&mut next, pulse).await? {
                 return Ok(piece);
             }
-            self.write(Bytes::from_static(HEARTBEAT), false).await;
+            self.write(pulse.map(Pulse::bytes).unwrap_or_default(), false).await;
         }
     }
 
@@ -154,10 +227,10 @@ impl Delivery<'_> {
     async fn work_or_silence<T>(
         &mut self,
         mut work: impl Future<Output = T> + Unpin,
-        may_speak: bool,
+        pulse: Option<Pulse>,
     ) -> Result<Option<T>, Abandoned> {
         if self.listening {
-            let heartbeat = self.heartbeat.filter(|_| may_speak);
+            let heartbeat = pulse.and_then(|pulse| pulse.after(&self.heartbeat));
             tokio::select! {
                 biased;
                 done = &mut work => return Ok(Some(done)),
@@ -179,12 +252,20 @@ impl Delivery<'_> {
         if !self.listening {
             return Ok(());
         }
-        if self.begun {
-            log::error!("{}: {}", self.ctx.request_id, error.to_string().escape_debug());
-            self.break_off(true, true, error).await;
-            return Ok(());
+        if self.begun.is_none() {
+            return respond::error(self.session, self.ctx, error).await;
         }
-        respond::error(self.session, self.ctx, error).await
+        self.tell_error(error).await;
+        Ok(())
+    }
+
+    /// An error in an answer that has begun with nothing but signs of life.
+    async fn tell_error(&mut self, error: &Error) {
+        log::error!("{}: {}", self.ctx.request_id, error.to_string().escape_debug());
+        if self.begun == Some(Pulse::Json) {
+            return self.write(error.body().into(), true).await;
+        }
+        self.break_off(true, true, error).await;
     }
 
     /// An answer that is no stream, within a stream that has begun: as one event.
@@ -223,7 +304,7 @@ impl Delivery<'_> {
             return;
         }
         if headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "text/event-stream") {
-            headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+            headers.insert(UNBUFFERED, HeaderValue::from_static("no"));
         }
         self.listening = respond::head(self.session, self.ctx, status, headers, len, len == Some(0)).await.is_ok();
     }

@@ -12,7 +12,7 @@ pub struct AnswerRewriter {
 
 impl AnswerRewriter {
     pub fn new(rules: Rules) -> Self {
-        Self { document: Document::new(rules), events: Events::default() }
+        Self { document: Document::new(rules), events: Events::at_most(rules.pictures) }
     }
 
     /// Takes the next piece of the answer.
@@ -30,6 +30,11 @@ impl AnswerRewriter {
     /// Whether the answer began as JSON and is not complete. To be asked before it is ended.
     pub fn is_incomplete(&self) -> bool {
         self.document.is_incomplete()
+    }
+
+    /// How many pictures stayed as they came because they were one too many.
+    pub fn left_out(&self) -> u64 {
+        self.events.refused()
     }
 
     /// Whether the answer turned out not to be valid JSON.
@@ -59,7 +64,7 @@ mod tests {
     }
 
     fn rules(shape: Shape, form: Form) -> Rules {
-        Rules { shape, form, links: true }
+        Rules::new(shape, form)
     }
 
     /// Rewrites the text whole, cut once at every place, and byte by byte; all must agree.
@@ -268,6 +273,7 @@ mod tests {
     fn chat_text_keeps_everything_but_the_uri() {
         let p = PNG_BASE64;
         let u = &Renderer::url(PNG);
+        let z = "z".repeat(32);
         for (content, expected) in [
             (format!("![image](data:image/png;base64,{p})"), format!("![image]({u})")),
             (format!(r#"a ![](data:image\/png;base64,{p} \"t\") b"#), format!(r#"a ![]({u} \"t\") b"#)),
@@ -281,6 +287,13 @@ mod tests {
             ),
             (format!("data:imagedata:image/png;base64,{p}"), format!("data:image{u}")),
             (format!("data:image/png|data:image/png;base64,{p}"), format!("data:image/png|{u}")),
+            // A payload that is no picture may end with the start of another URI, wherever it is cut.
+            (
+                format!("data:image/png;base64,{z}data:image/png;base64,{p}) data:image/png;base64,{p}"),
+                format!("data:image/png;base64,{z}{u}) {u}"),
+            ),
+            (format!("data:image/png;base64,data:image/png;base64,{p}"), format!("data:image/png;base64,{u}")),
+            (format!("data:image/png;base64,{z}dat"), format!("data:image/png;base64,{z}dat")),
             // The `d` of an escape begins nothing; that of a backslash and an `u` does.
             (format!("\\u001data:image/png;base64,{p}"), format!("\\u001data:image/png;base64,{p}")),
             (format!("\\\\u00data:image/png;base64,{p}"), format!("\\\\u00{u}")),

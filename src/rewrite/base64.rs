@@ -136,9 +136,13 @@ impl Decoder {
                 self.percent = Some(digits);
                 return Ok(());
             }
-            let digits = std::str::from_utf8(&digits).map_err(|_| ())?;
-            let decoded = u8::from_str_radix(digits, 16).map_err(|_| ())?;
-            return if decoded == b'%' { Err(()) } else { self.literal(decoded, true, out) };
+            let hex = std::str::from_utf8(&digits).ok().filter(|_| digits.iter().all(u8::is_ascii_hexdigit));
+            let taken = match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+                Some(b'%') | None => Err(()),
+                Some(decoded) => self.literal(decoded, true, out),
+            };
+            // Its first characters have been taken: what ends here is not whole.
+            return taken.inspect_err(|()| self.percent = Some(digits));
         }
         match (character, self.tolerance) {
             (b'%', Tolerance::Percent | Tolerance::WhiteSpaceAndPercent) => {

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::picture::{Sniff, sniff};
 
-/// How many characters are held before a picture is begun on trust.
+/// How many characters are held, about, before a picture is begun on trust.
 const HOLD: usize = 64 * 1024;
 /// Longest `data:…;base64,` before the payload.
 const LONGEST_PREFIX: usize = 300;
@@ -50,6 +50,7 @@ pub struct Candidate {
     /// Raw characters up to the payload, and of the payload, that have not been told.
     prefix: Vec<u8>,
     payload: Vec<u8>,
+    unread: Vec<u8>,
     /// Every further [`Event::Data`] carries its raw text.
     spelled_out: bool,
     given_back: bool,
@@ -77,6 +78,7 @@ impl Candidate {
             decoder: Decoder::new(tolerance),
             prefix: Vec::new(),
             payload: Vec::new(),
+            unread: Vec::new(),
             spelled_out: false,
             given_back: false,
         }
@@ -234,16 +236,18 @@ impl Candidate {
             Phase::Head(head) => {
                 head.extend_from_slice(&decoded);
                 self.payload.extend_from_slice(text);
-                match sniff(head) {
-                    Sniff::Picture(_) => self.start(events),
-                    Sniff::More if head.len() > HOLD => self.start(events),
-                    Sniff::More => {}
-                    Sniff::No => {
-                        self.give_back(events);
-                        return true;
-                    }
+                let begins = match sniff(head) {
+                    Sniff::Picture(_) => true,
+                    Sniff::More if self.payload.len() > HOLD => true,
+                    Sniff::More => return false,
+                    Sniff::No => false,
+                };
+                if begins && events.admit() {
+                    self.start(events);
+                    return false;
                 }
-                false
+                self.give_back(events);
+                true
             }
             Phase::Body => {
                 let raw = self.raw(pending, text);
@@ -288,7 +292,7 @@ impl Candidate {
         !self.slot.passed_on && (self.spelled_out || !self.decoder.is_plain())
     }
 
-    /// It is no picture: everything held goes out as it came.
+    /// It is no picture: what is held goes out as it came.
     fn give_back(&mut self, events: &mut Events) {
         let begun = matches!(self.phase, Phase::Body);
         self.given_back = true;
@@ -299,8 +303,16 @@ impl Candidate {
         } else {
             events.copy(&self.slot.original);
             events.copy(&self.prefix);
-            events.copy(&self.payload);
+            match self.setting {
+                Setting::Value => events.copy(&self.payload),
+                Setting::Text => self.unread = std::mem::take(&mut self.payload),
+            }
         }
+    }
+
+    /// The payload of what was no picture, which has not gone out: in running text it may end with the start of another.
+    pub fn take_unread(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.unread)
     }
 
     /// Copies out what belongs to a picture that is passed on.
@@ -327,7 +339,7 @@ fn is_base64_prefix(text: &[u8], setting: Setting) -> bool {
 }
 
 /// The characters of a raw JSON string with the raw length of each; `None` for one beyond ASCII.
-struct Characters<'a>(&'a [u8]);
+pub(super) struct Characters<'a>(pub(super) &'a [u8]);
 
 impl Iterator for Characters<'_> {
     type Item = (Option<u8>, usize);

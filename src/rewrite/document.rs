@@ -3,8 +3,8 @@
 //! A whole answer is one document; a stream is many, with text fields that go on from one to the next.
 
 use super::{
-    Event, Events, Fill, Slot,
-    candidate::{Candidate, Setting},
+    Events, Fill, Slot,
+    candidate::{Candidate, Characters, Setting},
     item::{Item, text},
     json::{Container, Lexer, Name, Path, Step, Token, unescape},
     shape::{Kind, Role, Shape},
@@ -41,6 +41,18 @@ pub struct Rules {
     pub form: Form,
     /// Pictures that the upstream names by URL are fetched, kept and given out as ours.
     pub links: bool,
+    /// The client named the form, or its key did: not a default. Then bare base64 under a key that promises none becomes
+    /// a URL too.
+    pub named: bool,
+    /// Pictures and links that are taken out of one answer; further ones stay as they came.
+    pub pictures: usize,
+}
+
+impl Rules {
+    /// For a form by default, with links and any number of pictures.
+    pub const fn new(shape: Shape, form: Form) -> Self {
+        Self { shape, form, links: true, named: false, pictures: usize::MAX }
+    }
 }
 
 /// Rewrites one JSON document at a time.
@@ -57,7 +69,8 @@ struct State {
     rules: Rules,
     kind: Kind,
     path: Path,
-    item: Option<Item>,
+    /// The items at hand, the innermost last: an event that is an item may hold a whole answer.
+    items: Vec<Item>,
     value: Value,
     texts: Texts,
     /// Which choice or output the values at hand belong to.
@@ -88,7 +101,7 @@ impl Document {
             rules,
             kind: Kind::Answer,
             path: Path::default(),
-            item: None,
+            items: Vec::new(),
             value: Value::Plain,
             texts: Texts::default(),
             place: 0,
@@ -162,22 +175,25 @@ impl State {
     fn token(&mut self, token: Token<'_>, at: u64, events: &mut Events) {
         match token {
             Token::Begin(container) => {
-                let item = self.item.is_none()
-                    && container == Container::Object
-                    && self.rules.shape.is_item(self.kind, self.path.steps());
+                let item = container == Container::Object && self.rules.shape.is_item(self.kind, self.path.steps());
                 self.keep(events);
                 self.write(if container == Container::Object { b"{" } else { b"[" }, events);
+                if let [Step::Key(Name::Choices), Step::Index(at)] = self.path.steps() {
+                    let known = self.texts.places.get(*at).copied();
+                    self.place = known.unwrap_or(u32::try_from(*at).unwrap_or(u32::MAX));
+                }
                 self.path.see(token);
                 if item {
                     self.texts.looked_into += 1;
-                    self.item = Some(Item::new(self.path.steps().len()));
+                    self.settle(events);
+                    self.items.push(Item::new(self.path.steps().len()));
                 }
                 return;
             }
             Token::End(container) => {
                 self.path.see(token);
-                if self.item.as_ref().is_some_and(|item| self.path.steps().len() < item.depth)
-                    && let Some(item) = self.item.take()
+                if self.items.last().is_some_and(|item| self.path.steps().len() < item.depth)
+                    && let Some(item) = self.items.pop()
                 {
                     item.finish(events);
                 }
@@ -202,15 +218,21 @@ impl State {
 
     /// Bytes between values.
     fn between(&mut self, bytes: &[u8], key: bool, events: &mut Events) {
-        match &mut self.item {
-            Some(item) if self.path.steps().len() == item.depth => item.between(bytes, key),
-            _ => self.write(bytes, events),
+        let depth = self.path.steps().len();
+        let Some(item) = self.items.last_mut().filter(|item| item.depth == depth) else {
+            return self.write(bytes, events);
+        };
+        item.between(bytes, key);
+        if item.is_overlong()
+            && let Some(item) = self.items.pop()
+        {
+            item.finish(events);
         }
     }
 
     /// Bytes that stay.
     fn write(&mut self, bytes: &[u8], events: &mut Events) {
-        match &mut self.item {
+        match self.items.last_mut() {
             Some(item) => item.write(bytes, events),
             None => events.copy(bytes),
         }
@@ -218,14 +240,14 @@ impl State {
 
     /// The member at hand stays.
     fn keep(&mut self, events: &mut Events) {
-        if let Some(item) = self.item.as_mut().filter(|item| item.at_value()) {
+        if let Some(item) = self.items.last_mut().filter(|item| item.at_value()) {
             item.keep(events);
         }
     }
 
     /// The item whose member is at hand.
     fn member(&mut self) -> Option<&mut Item> {
-        self.item.as_mut().filter(|item| item.at_value())
+        self.items.last_mut().filter(|item| item.at_value())
     }
 
     fn role(&self) -> Role {
@@ -236,9 +258,9 @@ impl State {
         let twin = bytes == b"null" && matches!(self.role(), Role::Base64Member | Role::UrlMember);
         if twin
             && self.rules.form != Form::AsCame
-            && let Some(item) = &mut self.item
+            && let Some(item) = self.items.last_mut()
         {
-            return item.hold_empty(bytes, events);
+            return item.hold(bytes, events);
         }
         self.note_place(bytes);
         self.keep(events);
@@ -281,8 +303,9 @@ impl State {
                     return;
                 }
                 match (role, form) {
-                    (Role::Base64, _) => self.candidate(Value::Plain, events),
-                    (Role::Reference, _) => Value::Url { raw: Vec::new(), member: false },
+                    (Role::Base64, _) => self.candidate(events),
+                    (Role::Kept, _) => self.kept(events),
+                    (Role::Reference | Role::Any, _) => Value::Url { raw: Vec::new(), member: false },
                     (Role::Text, Form::Url | Form::Both) => {
                         self.settle(events);
                         let field = self.field();
@@ -300,7 +323,8 @@ impl State {
         match &mut self.value {
             Value::Plain => self.write(raw, events),
             Value::Type(known) => {
-                known.extend_from_slice(raw.get(..LONGEST_TYPE).unwrap_or(raw));
+                let room = LONGEST_TYPE.saturating_sub(known.len());
+                known.extend_from_slice(raw.get(..room).unwrap_or(raw));
                 self.write(raw, events);
             }
             Value::Member => {
@@ -315,18 +339,21 @@ impl State {
                     self.write(raw.get(taken..).unwrap_or_default(), events);
                 }
             }
-            Value::Url { raw: known, .. } => {
+            Value::Url { raw: known, member } => {
                 known.extend_from_slice(raw);
-                let member = match &self.value {
-                    Value::Url { raw: known, .. } if known.len() < b"data:".len() => return,
-                    Value::Url { raw: known, member } if is_data_uri(known) || known.len() > LONGEST_URL => *member,
-                    _ => return,
-                };
+                let (scheme, member) = (Scheme::of(known), *member);
+                // What names no picture is held too where one may stand beside it.
+                let may_go = member && self.rules.form != Form::AsCame && scheme == Scheme::Other;
+                let waits = scheme == Scheme::Http || may_go;
+                if scheme == Scheme::Unknown || waits && known.len() <= LONGEST_URL {
+                    return;
+                }
                 let Value::Url { raw, .. } = std::mem::replace(&mut self.value, Value::Plain) else { return };
-                self.value = match (is_data_uri(&raw), member) {
-                    (true, true) => self.data_uri_member(events),
-                    (true, false) => self.candidate(Value::Plain, events),
-                    (false, _) => {
+                self.value = match (scheme, member) {
+                    (Scheme::Data, true) => self.data_uri_member(events),
+                    (Scheme::Data, false) => self.candidate(events),
+                    (Scheme::Other, false) if self.role() == Role::Any => self.bare(events),
+                    _ => {
                         self.open_member(member, events);
                         Value::Plain
                     }
@@ -364,7 +391,7 @@ impl State {
     /// A member of an item turned out to be a picture, or not.
     fn judge(&mut self, is_picture: bool) {
         let steps = self.path.steps();
-        if let Some(item) = self.item.as_mut().filter(|item| !is_picture && item.depth == steps.len()) {
+        if let Some(item) = self.items.last_mut().filter(|item| !is_picture && item.depth == steps.len()) {
             item.pictured = false;
             item.occupied |= steps.last() == Some(&Step::Key(Name::B64Json));
         }
@@ -387,7 +414,7 @@ impl State {
             }
             Form::AsCame => {
                 self.open_member(true, events);
-                self.candidate(Value::Plain, events)
+                self.kept(events)
             }
             Form::Base64 | Form::Both => {
                 let Some(item) = self.member() else { return };
@@ -414,7 +441,7 @@ impl State {
             Form::Both => ("\"b64_json\"", base64_then_url()),
             Form::AsCame => {
                 self.open_member(true, events);
-                return self.candidate(Value::Plain, events);
+                return self.kept(events);
             }
         };
         let Some(item) = self.member() else { return Value::Plain };
@@ -424,19 +451,27 @@ impl State {
     }
 
     /// A candidate whose key stays and has been written.
-    fn candidate(&mut self, otherwise: Value, events: &mut Events) -> Value {
+    fn candidate(&mut self, events: &mut Events) -> Value {
+        let slot = if self.rules.form == Form::Url { url_slot() } else { kept_slot() };
         self.settle(events);
-        match self.rules.form {
-            Form::Url => Value::Candidate(Candidate::new(Setting::Value, url_slot(), VALUE)),
-            Form::AsCame => Value::Candidate(Candidate::new(Setting::Value, kept_slot(), VALUE)),
-            Form::Base64 | Form::Both => otherwise,
-        }
+        Value::Candidate(Candidate::new(Setting::Value, slot, VALUE))
+    }
+
+    /// Bare base64 whose key promises none.
+    fn bare(&mut self, events: &mut Events) -> Value {
+        if self.rules.named { self.candidate(events) } else { self.kept(events) }
+    }
+
+    /// A candidate that stays, and is kept.
+    fn kept(&mut self, events: &mut Events) -> Value {
+        self.settle(events);
+        Value::Candidate(Candidate::new(Setting::Value, kept_slot(), VALUE))
     }
 
     /// `""` for a member that names a picture.
     fn empty_member(&mut self, events: &mut Events) {
-        match &mut self.item {
-            Some(item) if self.rules.form != Form::AsCame => item.hold_empty(b"\"\"", events),
+        match self.items.last_mut() {
+            Some(item) if self.rules.form != Form::AsCame => item.hold(b"\"\"", events),
             _ => {
                 self.open_member(true, events);
                 self.write(b"\"", events);
@@ -447,19 +482,17 @@ impl State {
     /// A URL is complete. `true`: its closing quote is none of the caller's business.
     fn url_end(&mut self, raw: &[u8], member: bool, events: &mut Events) -> bool {
         let url = unescape(raw).filter(|url| self.rules.links && is_http(url)).map(|url| url.into_owned());
-        let Some(url) = url else {
-            self.open_member(member, events);
-            self.write(raw, events);
-            return false;
+        let Some(url) = url.filter(|_| !events.is_full() || events.admit()) else {
+            return self.no_url_end(raw, member, events);
         };
-        let occupied = self.item.as_ref().is_some_and(|item| item.occupied);
+        let occupied = self.items.last().is_some_and(|item| item.occupied);
         let (key, fill) = match self.rules.form {
             _ if occupied => ("\"url\"", Fill::Url),
             Form::Url | Form::AsCame => ("\"url\"", Fill::Url),
             Form::Base64 => ("\"b64_json\"", Fill::Base64),
             Form::Both => ("\"b64_json\"", base64_then_url()),
         };
-        match &mut self.item {
+        match self.items.last_mut() {
             Some(item) if member => {
                 if item.pictured && self.rules.form != Form::AsCame {
                     item.leave_out();
@@ -471,7 +504,23 @@ impl State {
             _ => {
                 self.settle(events);
                 let slot = Slot { original: raw.to_vec().into(), ..url_slot() };
-                events.push(Event::Link { slot, url });
+                events.link(slot, url);
+                false
+            }
+        }
+    }
+
+    /// The same for a text that names no picture. It stays, unless the item has the picture's bytes too.
+    fn no_url_end(&mut self, raw: &[u8], member: bool, events: &mut Events) -> bool {
+        let form = self.rules.form;
+        match self.items.last_mut().filter(|item| member && form != Form::AsCame && !item.occupied) {
+            Some(item) => {
+                item.hold(&[b"\"", raw, b"\""].concat(), events);
+                true
+            }
+            None => {
+                self.open_member(member, events);
+                self.write(raw, events);
                 false
             }
         }
@@ -487,7 +536,7 @@ impl State {
 
     /// Nothing may be held while a slot's events are told.
     fn settle(&mut self, events: &mut Events) {
-        if let Some(item) = &mut self.item {
+        if let Some(item) = self.items.last_mut() {
             item.settle(true, events);
         }
     }
@@ -504,7 +553,7 @@ impl State {
                 self.write(&raw, events);
             }
         }
-        if let Some(item) = self.item.take() {
+        while let Some(item) = self.items.pop() {
             item.finish(events);
         }
     }
@@ -526,8 +575,28 @@ fn base64_then_url() -> Fill {
     Fill::Base64ThenUrl(text(&[b"\",\"url\":\""]))
 }
 
-fn is_data_uri(raw: &[u8]) -> bool {
-    raw.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"data:"))
+/// What the start of a string says of its being a URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scheme {
+    /// Too short to say.
+    Unknown,
+    Data,
+    /// It may be an http(s) URL.
+    Http,
+    Other,
+}
+
+impl Scheme {
+    fn of(raw: &[u8]) -> Self {
+        let start: Vec<u8> =
+            Characters(raw).take(5).map(|(known, _)| known.unwrap_or(0).to_ascii_lowercase()).collect();
+        match start.as_slice() {
+            b"data:" => Self::Data,
+            start if start.len() < 5 => Self::Unknown,
+            start if start.starts_with(b"http") => Self::Http,
+            _ => Self::Other,
+        }
+    }
 }
 
 fn is_http(url: &str) -> bool {

@@ -50,16 +50,25 @@ pub enum Fill {
     Base64ThenUrl(Bytes),
 }
 
-/// Collects events; neighbouring copies become one, and so does the data of one picture. Data have no place among copies,
-/// so the many short ones of a stream become one of each kind.
-#[derive(Debug, Default)]
+/// Collects events; neighbouring copies become one, and so does the data of one picture: data have no place among copies, so
+/// the many short ones of a stream become one of each kind. Counts pictures, and lets so many pass and no more.
+#[derive(Debug)]
 pub struct Events {
     copy: BytesMut,
     data: Option<(u32, Vec<u8>)>,
     queue: Vec<Event>,
+    /// How many more pictures may be told.
+    left: usize,
+    /// How many were not told.
+    refused: u64,
 }
 
 impl Events {
+    /// At most this many pictures and links are told; further ones are to stay as they came.
+    pub fn at_most(pictures: usize) -> Self {
+        Self { copy: BytesMut::new(), data: None, queue: Vec::new(), left: pictures, refused: 0 }
+    }
+
     /// Bytes that leave as they are.
     pub fn copy(&mut self, bytes: &[u8]) {
         self.copy.extend_from_slice(bytes);
@@ -77,6 +86,33 @@ impl Events {
     pub fn push(&mut self, event: Event) {
         self.flush();
         self.queue.push(event);
+    }
+
+    /// A link; one too many stays as it came.
+    pub fn link(&mut self, slot: Slot, url: String) {
+        if self.admit() {
+            self.push(Event::Link { slot, url });
+        } else {
+            self.copy(&slot.original);
+        }
+    }
+
+    /// A picture is about to be told, or a link. `false`: it is one too many.
+    pub fn admit(&mut self) -> bool {
+        let admitted = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        self.refused += u64::from(!admitted);
+        admitted
+    }
+
+    /// Whether a further picture would be one too many.
+    pub fn is_full(&self) -> bool {
+        self.left == 0
+    }
+
+    /// How many pictures were one too many.
+    pub fn refused(&self) -> u64 {
+        self.refused
     }
 
     /// Takes out everything said so far.

@@ -1,12 +1,12 @@
 //! An object in which `url` and `b64_json` stand side by side.
 //!
 //! With URLs wanted, `b64_json` becomes `url`, and the other key must be *absent*: an empty string beside it makes some
-//! clients take the empty one. Some servers send all keys always, and in any order. So an empty `url` or `b64_json`, and
-//! a `url` that names a picture, are held until the item shows whether it has the other one too.
+//! clients take the empty one. Some servers send all keys always, and in any order. So an empty `b64_json`, and any `url`,
+//! are held until the item shows whether it has the other one too.
 
 use bytes::Bytes;
 
-use super::{Event, Events, Fill, Slot};
+use super::{Events, Fill, Slot};
 
 /// How much of an item is held, at most, before it goes out as it came.
 const LONGEST_HOLD: usize = 64 * 1024;
@@ -63,6 +63,12 @@ impl Item {
             Some(head) => head.colon.extend_from_slice(bytes),
             None => self.gap.extend_from_slice(bytes),
         }
+    }
+
+    /// Whether what stands between two values, or a key, is longer than is held: this is no item of any API.
+    pub(super) fn is_overlong(&self) -> bool {
+        let head = self.head.as_ref().map_or(0, |head| head.key.len() + head.colon.len());
+        self.gap.len() + head > LONGEST_HOLD
     }
 
     /// Whether a key has been read whose value has not begun.
@@ -125,8 +131,9 @@ impl Item {
         (lead, original, without)
     }
 
-    /// The member at hand has this empty value: held, or left out when the item is pictured already.
-    pub(super) fn hold_empty(&mut self, value: &[u8], events: &mut Events) {
+    /// The member at hand has this value, which is empty or names no picture: held, or left out when the item is pictured
+    /// already.
+    pub(super) fn hold(&mut self, value: &[u8], events: &mut Events) {
         let linked = self.held.as_ref().is_some_and(|held| held.link.is_some());
         if self.pictured || linked {
             return self.leave_out();
@@ -167,7 +174,7 @@ impl Item {
         match held.link {
             Some((slot, url)) => {
                 self.pictured = true;
-                events.push(Event::Link { slot, url });
+                events.link(slot, url);
             }
             None => events.copy(&held.raw),
         }

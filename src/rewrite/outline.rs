@@ -14,6 +14,8 @@ use super::{json::Name, shape::Shape, texts::Field};
 static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"error\""));
 static TOOL_CALLS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"tool_calls\""));
 static FINISH_REASON: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"finish_reason\""));
+static DELTA: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"delta\""));
+static INDEX: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"index\""));
 
 /// What an event ends.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -62,6 +64,17 @@ impl Ends {
         let ends = |(place, names): &(u32, Vec<Name>)| *place == field.place && !names.contains(&field.name);
         self.all || self.interrupted.contains(&field.place) || self.places.iter().any(ends)
     }
+}
+
+/// Which choices the deltas of a chat's event belong to, in order, where that stands behind them (servers that sort their
+/// keys). Empty when it stands before them, and is read in passing.
+pub(super) fn places(shape: Shape, data: &[u8]) -> Vec<u32> {
+    let late = || DELTA.find(data).is_some_and(|delta| INDEX.find(data).is_some_and(|index| delta < index));
+    if shape != Shape::Chat || !late() {
+        return Vec::new();
+    }
+    let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(data) else { return Vec::new() };
+    (0..).zip(chunk.choices).map(|(at, choice)| choice.index.unwrap_or(at).into()).collect()
 }
 
 fn chat(data: &[u8]) -> Ends {
@@ -129,5 +142,13 @@ mod tests {
         assert!(ends.comes_before(Field { place: 3, name: Name::Reasoning }));
         assert!(!ends.comes_before(Field { place: 0, name: Name::Content }));
         assert_eq!(chat(r#"{"choices":[{"index":1,"delta":{"tool_calls":[]}}]}"#).interrupted, [1]);
+    }
+
+    #[test]
+    fn places_are_asked_for_only_where_they_stand_behind_their_deltas() {
+        let of = |data: &str| places(Shape::Chat, data.as_bytes());
+        assert_eq!(of(r#"{"choices":[{"delta":{"images":[{"index":7}]},"index":3},{"delta":{}}]}"#), [3, 1]);
+        assert!(of(r#"{"choices":[{"index":3,"delta":{"content":"\"index\""}}]}"#).is_empty());
+        assert!(of(r#"{"choices":[{"delta":{"content":"x"}}]}"#).is_empty());
     }
 }

@@ -69,7 +69,10 @@ impl Framer {
 
     /// Ends the stream: what is left of an unfinished line.
     pub(super) fn finish(&mut self, mut tell: impl FnMut(Line<'_>)) {
-        tell(Line::Other(&std::mem::take(&mut self.name)));
+        let name = std::mem::take(&mut self.name);
+        if !name.is_empty() {
+            tell(Line::Other(&name));
+        }
         self.state = State::Start;
     }
 

@@ -14,7 +14,7 @@ use super::{
     Event, Events,
     document::{Document, Rules, url_slot},
     json::Name,
-    outline::Ends,
+    outline::{Ends, places},
     shape::{Kind, Shape},
     sse::{Framer, Line},
     texts::Field,
@@ -45,6 +45,8 @@ struct Current {
     lines: Vec<(Tag, usize)>,
     /// It is too long to be looked at as a whole, and is being rewritten.
     flowing: bool,
+    /// What came last of it; `None` between events.
+    last: Option<Tag>,
 }
 
 /// A [`Line`] without its bytes.
@@ -94,7 +96,8 @@ impl StreamRewriter {
             patterns: Vec::new(),
             envelope: None,
         };
-        Self { framer: Framer::default(), current: Current::default(), writer, events: Events::default(), bom: Some(0) }
+        let events = Events::at_most(rules.pictures);
+        Self { framer: Framer::default(), current: Current::default(), writer, events, bom: Some(0) }
     }
 
     /// Takes the next piece of the stream.
@@ -110,10 +113,22 @@ impl StreamRewriter {
         self.events.copy(self.bom.take().and_then(|known| BOM.get(..known)).unwrap_or_default());
         let Self { framer, current, writer, events, .. } = self;
         framer.finish(|line| current.line(line, writer, events));
+        if current.can_wait() {
+            writer.flush(|_| true, events);
+        }
+        let separator = current.separator();
         current.flow(writer, events);
         writer.end_data(events);
-        writer.flush(|_| true, events);
+        if writer.document.texts().is_holding() {
+            events.copy(separator);
+            writer.flush(|_| true, events);
+        }
         self.events.take()
+    }
+
+    /// How many pictures stayed as they came because they were one too many.
+    pub fn left_out(&self) -> u64 {
+        self.events.refused()
     }
 
     /// Whether what has come out so far ends with an event: a comment may follow.
@@ -153,9 +168,11 @@ impl Current {
         };
         if self.flowing {
             writer.piece(tag, bytes, events);
+            self.last = Some(tag).filter(|tag| *tag != Tag::Blank);
             self.flowing = tag != Tag::Blank;
             return;
         }
+        self.last = Some(tag).filter(|tag| *tag != Tag::Blank);
         self.bytes.extend_from_slice(bytes);
         match self.lines.last_mut() {
             Some((last, end)) if *last == tag && matches!(tag, Tag::Data | Tag::Other) => *end = self.bytes.len(),
@@ -184,15 +201,33 @@ impl Current {
         if holding {
             writer.flush(|field| ends.comes_before(field), events);
         }
+        let places = data.map(|(start, end)| places(writer.shape, self.bytes.get(start..end).unwrap_or_default()));
         let texts = writer.document.texts();
+        texts.places = places.unwrap_or_default();
         texts.ending.extend(ends.places.iter().map(|(place, _)| *place));
         texts.last = None;
         texts.looked_into = 0;
         self.flow(writer, events);
         writer.remember(data.map(|(start, _)| start), &self.bytes, ends == Ends::default());
         writer.document.texts().ending.clear();
+        writer.document.texts().places.clear();
         self.bytes.clear();
         self.lines.clear();
+    }
+
+    /// Whether held text may go out before this event, which the stream's end cut: it has no data that could go on with
+    /// the text.
+    fn can_wait(&self) -> bool {
+        !self.flowing && !self.lines.iter().any(|(tag, _)| *tag == Tag::DataStart)
+    }
+
+    /// What stands between this event, which the stream's end cut, and another one.
+    fn separator(&self) -> &'static [u8] {
+        match self.last {
+            None | Some(Tag::Blank) => b"",
+            Some(Tag::End) => b"\n",
+            Some(Tag::DataStart | Tag::Data | Tag::Other) => b"\n\n",
+        }
     }
 
     /// Rewrites what is known of the event.
@@ -243,7 +278,13 @@ impl Writer {
                 events.copy(bytes);
                 self.kind = Kind::Event;
             }
-            Tag::Other | Tag::End if self.in_data => self.between.extend_from_slice(bytes),
+            Tag::Other | Tag::End if self.in_data => {
+                self.between.extend_from_slice(bytes);
+                if self.between.len() > WHOLE {
+                    let between = std::mem::take(&mut self.between);
+                    self.document.interpose(&between, events);
+                }
+            }
             Tag::Other => {
                 if let Some(name) = bytes.strip_prefix(b"event:") {
                     self.kind = Kind::of(name.trim_ascii());
@@ -304,10 +345,11 @@ impl Writer {
         if !texts.is_holding() {
             self.patterns.clear();
         }
+        self.patterns.retain(|pattern| texts.holding().any(|field| field == pattern.field));
         let (Some(data), Some((field, start, end))) = (data, texts.last) else { return };
         let at = |offset: u64| data + usize::try_from(offset).unwrap_or(0);
         let (Some(before), Some(behind)) = (event.get(..at(start)), event.get(at(end)..)) else { return };
-        if before.len() + behind.len() > LONGEST_PATTERN {
+        if before.len() + behind.len() > LONGEST_PATTERN || texts.holding().all(|holding| holding != field) {
             return;
         }
         let mut pattern = last.unwrap_or_else(|| Pattern { field, before: Vec::new(), behind: Vec::new() });
@@ -367,7 +409,7 @@ mod tests {
     };
 
     fn rules(shape: Shape, form: Form) -> Rules {
-        Rules { shape, form, links: true }
+        Rules::new(shape, form)
     }
 
     fn rewrite_pieces<'a>(rules: Rules, pieces: impl IntoIterator<Item = &'a [u8]>) -> String {
@@ -515,6 +557,27 @@ mod tests {
         let out = rewrite(rules(Shape::Chat, Form::Url), &stream);
         assert_eq!(content(&out, 0), format!("![a]({})", Renderer::url(PNG)));
         assert_eq!(content(&out, 1), format!("x {} y", Renderer::url(PNG)));
+    }
+
+    /// Regression 12: it went out behind the line that was cut, as a part of it.
+    #[test]
+    fn held_text_is_an_event_of_its_own_when_the_stream_is_cut() {
+        let cut = |text: &str| format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}");
+        for (tail, joined) in [
+            (": a comment".to_owned(), "see data:im"),
+            ("event: x\nid: 3".into(), "see data:im"),
+            ("data00: x".into(), "see data:im"),
+            ("dat".into(), "see data:im"),
+            (delta(0, "age").trim_end().to_owned(), "see data:image"),
+            (delta(0, "age").trim_end().to_owned() + "\n", "see data:image"),
+            (cut("age"), "see data:image"),
+        ] {
+            let out = rewrite(rules(Shape::Chat, Form::Url), &(delta(0, "see data:im") + &tail));
+            let events: Vec<&str> = out.split("\n\n").collect();
+            let texts = events.iter().filter(|event| event.starts_with("data: {")).count();
+            assert!(texts >= 2 && out.matches("data: {").count() == texts, "{tail}: {out}");
+            assert!(tail.contains("data: {") || content(&out, 0) == joined, "{tail}: {out}");
+        }
     }
 
     #[test]

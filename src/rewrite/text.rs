@@ -39,7 +39,7 @@ impl TextScanner {
 
     /// Takes the next characters.
     pub fn push(&mut self, raw: &[u8], events: &mut Events) {
-        let joined;
+        let mut joined;
         let mut rest = raw;
         if !self.hold.is_empty() {
             joined = [std::mem::take(&mut self.hold).as_slice(), raw].concat();
@@ -48,8 +48,15 @@ impl TextScanner {
         while !rest.is_empty() {
             if let Some(candidate) = &mut self.candidate {
                 let Some(taken) = candidate.push(rest, events) else { return };
+                let unread = candidate.take_unread();
                 self.candidate = None;
-                rest = rest.get(taken..).unwrap_or_default();
+                if let Some(back) = taken.checked_sub(unread.len()) {
+                    rest = rest.get(back..).unwrap_or_default();
+                } else {
+                    // It began in an earlier piece: once per piece at most.
+                    joined = [unread.as_slice(), rest.get(taken..).unwrap_or_default()].concat();
+                    rest = &joined;
+                }
             } else if let Some(at) = FINDER.find_iter(rest).find(|at| !is_in_escape(rest, *at)) {
                 let (text, uri) = rest.split_at(at);
                 events.copy(text);
@@ -74,6 +81,7 @@ impl TextScanner {
     pub fn abandon(&mut self, events: &mut Events) {
         if let Some(mut candidate) = self.candidate.take() {
             candidate.abandon(events);
+            events.copy(&candidate.take_unread());
         }
         events.copy(&std::mem::take(&mut self.hold));
     }
@@ -82,6 +90,7 @@ impl TextScanner {
     pub fn finish(&mut self, events: &mut Events) {
         if let Some(mut candidate) = self.candidate.take() {
             candidate.finish(events);
+            events.copy(&candidate.take_unread());
         }
         events.copy(&std::mem::take(&mut self.hold));
     }

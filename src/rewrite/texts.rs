@@ -2,6 +2,10 @@
 
 use super::{Events, Slot, json::Name, text::TextScanner};
 
+/// How many fields may hold text back at once, each up to 64 KiB or a picture on disk. The text of a further one ends with
+/// its string, as in an answer that is no stream.
+const MOST_HOLDING: usize = 64;
+
 /// One text field of one choice (or output).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Field {
@@ -17,6 +21,8 @@ pub(super) struct Texts {
     open: Vec<(Field, TextScanner)>,
     /// Places whose text ends with the document at hand.
     pub(super) ending: Vec<u32>,
+    /// Places of the choices of the document at hand, in order, as far as they are known before.
+    pub(super) places: Vec<u32>,
     /// Where the last text of the document at hand began and ended, by its offsets in the document.
     pub(super) last: Option<(Field, u64, u64)>,
     /// How many values of the document at hand are looked into: texts, pictures, URLs.
@@ -56,7 +62,8 @@ impl Texts {
 
     /// The field's string ends, and with it the text unless it goes on in another document.
     pub(super) fn put(&mut self, field: Field, mut scanner: TextScanner, events: &mut Events) {
-        if !self.streamed || self.ending.contains(&field.place) {
+        let room = self.open.len() < MOST_HOLDING;
+        if !self.streamed || self.ending.contains(&field.place) || !room {
             scanner.finish(events);
         } else if scanner.is_holding() {
             self.open.push((field, scanner));

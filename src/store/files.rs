@@ -11,7 +11,7 @@
 //! need no lock: every file appears and goes whole.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, Metadata},
     io::{self, Read, Write},
     path::Path,
     sync::{
@@ -80,7 +80,12 @@ impl Files {
 
     /// Whether its bytes are here, whole as far as their number tells.
     pub(super) fn has_blob(&self, id: &PictureId, format: Format, len: u64) -> bool {
-        fs::metadata(self.layout.blob(id, format)).is_ok_and(|blob| blob.is_file() && blob.len() == len)
+        self.blob(id, format, len).is_some()
+    }
+
+    fn blob(&self, id: &PictureId, format: Format, len: u64) -> Option<Metadata> {
+        let blob = fs::metadata(self.layout.blob(id, format)).ok()?;
+        (blob.is_file() && blob.len() == len).then_some(blob)
     }
 
     /// Whether it was deleted.
@@ -90,18 +95,12 @@ impl Files {
 
     /// The entry of a picture with this record.
     pub(super) fn entry(&self, record: &Record) -> Entry {
-        let local = self.has_blob(&record.id, record.format, record.bytes);
-        let mut entry = Entry::of(record, local, self.archive.as_deref());
-        if local {
-            entry.touched_ms = entry.touched_ms.max(self.accessed_ms(&record.id, record.format));
+        let blob = self.blob(&record.id, record.format, record.bytes);
+        let mut entry = Entry::of(record, blob.is_some(), self.archive.as_deref());
+        if let Some(accessed) = blob.and_then(|blob| blob.accessed().ok()) {
+            entry.touched_ms = entry.touched_ms.max(unix_ms(accessed));
         }
         entry
-    }
-
-    /// When the file system says its bytes were last read; 0 when it does not say.
-    fn accessed_ms(&self, id: &PictureId, format: Format) -> u64 {
-        let accessed = fs::metadata(self.layout.blob(id, format)).and_then(|blob| blob.accessed());
-        accessed.map_or(0, unix_ms)
     }
 
     /// Writes a record in `tmp/`, synced if it must last.

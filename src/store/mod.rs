@@ -165,7 +165,7 @@ impl Store {
     /// on this disk.
     pub async fn blob(&self, record: &Record) -> Result<Option<Arc<File>>, StoreError> {
         let (path, len) = (self.inner.files.layout.blob(&record.id, record.format), record.bytes);
-        blocking(move || match File::open(path) {
+        blocking(move || match file::open_unseen(&path) {
             Ok(file) if file.metadata().is_ok_and(|blob| blob.len() == len) => Ok(Some(Arc::new(file))),
             Ok(_) => Ok(None),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),

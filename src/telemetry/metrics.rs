@@ -25,6 +25,8 @@ pub struct Metrics {
     pub picture_bytes_stored: IntCounter,
     /// Pictures that could not be kept.
     pub pictures_lost: IntCounter,
+    /// Pictures that stayed in an answer because it had too many.
+    pub pictures_left_out: IntCounter,
     /// Answers with a picture's bytes, by where they came from (`memory`, `disk`).
     pub pictures_served: IntCounterVec,
     pub picture_bytes_served: IntCounter,
@@ -83,6 +85,10 @@ impl Metrics {
             )?,
             picture_bytes_stored: counter("picgate_picture_bytes_stored_total", "Bytes of new pictures.")?,
             pictures_lost: counter("picgate_pictures_lost_total", "Pictures that could not be kept.")?,
+            pictures_left_out: counter(
+                "picgate_pictures_left_out_total",
+                "Pictures that stayed in an answer because it had too many.",
+            )?,
             pictures_served: counters("picgate_pictures_served_total", "Answers with a picture's bytes.", &["from"])?,
             picture_bytes_served: counter("picgate_picture_bytes_served_total", "Bytes of pictures sent.")?,
             fetches: counters("picgate_fetches_total", "Pictures fetched from other hosts.", &["for", "result"])?,

@@ -60,6 +60,10 @@ picgate:
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
+    pub fn metrics_url(&self) -> String {
+        format!("http://127.0.0.1:{}/metrics", self.metrics)
+    }
+
     fn command(&self, name: &str) -> Command {
         let mut command = picgate(&[name, "-c", &self.path("picgate.yaml")]);
         command.env("UPSTREAM_KEY", "sk-upstream");

@@ -247,3 +247,32 @@ async fn an_empty_twin_is_never_answered() {
         }
     }
 }
+
+/// Shapes of other APIs: under a key that promises no base64, bare base64 becomes a URL for who asked for URLs.
+#[tokio::test(flavor = "multi_thread")]
+async fn bare_base64_becomes_a_url_only_where_the_client_asked_for_one() {
+    let picture = crate::harness::fixture("img/px2.png");
+    let body = format!(r#"{{"images":["{0}"],"artifacts":[{{"base64":"{0}"}}]}}"#, encoded(&picture));
+    let canned = Canned::new("application/json", body.clone()).await;
+    let house = House::builder()
+        .upstream(&canned.upstream())
+        .models("    - { name: canned, targets: [ { upstream: canned } ] }")
+        .key("{ name: urls, key: key-with-url, images: url }")
+        .start()
+        .await;
+    let plain = json!({ "model": "canned", "prompt": "x" });
+    let asks = json!({ "model": "canned", "prompt": "x", "response_format": "url" });
+    for (key, request, changes) in
+        [(crate::harness::KEY, &plain, false), (crate::harness::KEY, &asks, true), ("key-with-url", &plain, true)]
+    {
+        let answer = generate(&house, key, request.clone()).await;
+        let json = answer.ok();
+        assert_eq!(decoded(&json["artifacts"][0]["base64"]), picture, "its name says base64");
+        if changes {
+            assert!(house.get(json["images"][0].as_str().unwrap()).await.body == picture);
+        } else {
+            assert_eq!(answer.text(), body);
+        }
+    }
+    assert_eq!(house.metric("picgate_pictures_stored_total"), 6, "kept in any case");
+}

@@ -6,10 +6,17 @@ use tokio::{
     net::TcpStream,
 };
 
+use picgate::rewrite::{
+    answer::{Form, Rules},
+    shape::Shape,
+    stream::StreamRewriter,
+};
+
 use crate::{
+    corpus::invariants::{render, render::url},
     framings::in_front_of,
     harness::{
-        Canned, House,
+        Canned, House, encoded, fixture,
         raw::{Raw, Then},
         wire::{Wire, post},
     },
@@ -116,4 +123,88 @@ async fn r8_a_null_response_format_is_taken_out() {
     let body = json!({ "model": "gpt-image-demo", "prompt": "x", "size": "64x64", "response_format": null });
     house.post("/v1/images/generations", body).await.ok();
     assert!(house.demo.received()[0].json().unwrap().get("response_format").is_none());
+}
+
+/// 9: a whole images answer as one event of a stream passed with its base64: the event was taken for an item, and nothing
+/// in an item for another.
+#[tokio::test(flavor = "multi_thread")]
+async fn r9_a_whole_answer_as_one_event_is_rewritten() {
+    let picture = encoded(&fixture("img/px2.png"));
+    let stream = format!("data: {{\"created\":1,\"data\":[{{\"b64_json\":\"{picture}\"}}]}}\n\ndata: [DONE]\n\n");
+    let canned = Canned::new("text/event-stream", stream).await;
+    let models = "    - { name: \"*\", targets: [ { upstream: canned } ] }";
+    let house = House::builder().upstream(&canned.upstream()).models(models).start().await;
+    let answer = house.generate(json!({ "prompt": "x", "stream": true })).await.text();
+    assert!(
+        answer.starts_with(&format!("data: {{\"created\":1,\"data\":[{{\"url\":\"{}/images/", house.origin())),
+        "{answer}"
+    );
+    assert_eq!(house.metric("picgate_pictures_stored_total"), 1);
+}
+
+/// What comes out of a chat stream, in pieces of this size; pictures become `u:…`.
+fn rewritten(stream: &str, size: usize) -> String {
+    let rules = Rules::new(Shape::Chat, Form::Url);
+    let out = render(StreamRewriter::new(rules), None, stream.as_bytes().chunks(size)).out;
+    String::from_utf8(out).unwrap()
+}
+
+/// 10: servers that sort their keys write a choice's index behind its delta. With several choices their texts were mixed up.
+#[test]
+fn r10_a_choice_is_known_wherever_its_index_stands() {
+    let picture = fixture("img/px2.png");
+    let uri = format!("data:image/png;base64,{}", encoded(&picture));
+    let delta = |index: u8, text: &str| {
+        format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}},\"index\":{index}}}]}}\n\n")
+    };
+    let stream =
+        [delta(1, &uri[..30]), delta(0, "dat"), delta(1, &uri[30..]), delta(0, "es"), "data: [DONE]\n\n".into()]
+            .concat();
+    let got = rewritten(&stream, 9);
+    assert!(got.contains(&delta(1, &url(&picture))), "{got}");
+    assert!(got.contains(&delta(0, "dates")), "{got}");
+}
+
+/// 11: a data URI behind another that is no picture was found or not, depending on where the network cut the answer.
+#[test]
+fn r11_a_picture_behind_a_broken_one_is_found_however_it_is_cut() {
+    let picture = fixture("img/px2.png");
+    let uri = format!("data:image/png;base64,{}", encoded(&picture));
+    let delta = |text: &str| format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n");
+    let broken = format!("data:image/png;base64,{}", "z".repeat(40));
+    for size in [1, 7, 60, 90, usize::MAX] {
+        let got = rewritten(&delta(&format!("{broken}{uri} ")), size);
+        assert_eq!(got, delta(&format!("{broken}{} ", url(&picture))), "pieces of {size}");
+    }
+}
+
+/// 12: of base64 that ends in a broken percent code, the first characters of that code were lost.
+#[test]
+fn r12_a_broken_percent_code_stays() {
+    let uri = format!("data:image/png;base64,{}", encoded(&fixture("img/px2.png")));
+    for end in ["%ZZ)", "%22)", "%2", "%", "%+A)"] {
+        let stream = format!(
+            "data: {{\"choices\":[{{\"delta\":{{\"content\":\"{uri}{end}\"}},\"finish_reason\":\"stop\"}}]}}\n\n"
+        );
+        for size in [1, 7, usize::MAX] {
+            assert_eq!(rewritten(&stream, size), stream, "{end}");
+        }
+    }
+}
+
+/// 13: a relative `url` beside `b64_json` was left, and with our own the item had two.
+#[tokio::test(flavor = "multi_thread")]
+async fn r13_an_item_has_one_url() {
+    let picture = encoded(&fixture("img/px2.png"));
+    for item in [
+        format!(r#"{{"url":"/generated-images/x.png","b64_json":"{picture}"}}"#),
+        format!(r#"{{"b64_json":"{picture}","url":"/generated-images/x.png"}}"#),
+    ] {
+        let canned = Canned::new("application/json", format!(r#"{{"data":[{item}]}}"#)).await;
+        let models = "    - { name: \"*\", targets: [ { upstream: canned } ] }";
+        let house = House::builder().upstream(&canned.upstream()).models(models).start().await;
+        let answer = house.generate(json!({ "prompt": "x" })).await.text();
+        assert_eq!(answer.matches("url").count(), 1, "{answer}");
+        assert!(answer.contains("/images/") && !answer.contains("generated-images"), "{answer}");
+    }
 }

@@ -8,7 +8,7 @@ use crate::{
 };
 
 impl Site {
-    fn change(&self, from: &str, to: &str) {
+    pub fn change(&self, from: &str, to: &str) {
         let path = self.path("picgate.yaml");
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.contains(from), "{text}");

@@ -1,4 +1,4 @@
-//! OpenAI's own SDKs, with nothing changed but their base URL.
+//! OpenAI's own SDKs and Vercel's, with nothing changed but their base URL.
 
 use std::{path::Path, process::Command};
 
@@ -6,13 +6,15 @@ use crate::harness::{House, KEY};
 
 async fn run(program: &str, script: &str) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let house = House::new().await;
+    let bytes = "test-key-for-bytes-0123";
+    let house = House::builder().key(&format!("{{ name: bytes, key: {bytes}, images: b64_json }}")).start().await;
     let mut command = Command::new(if program.contains('/') { root.join(program) } else { program.into() });
     command
         .args((program != "node").then_some(["-B", "-W", "ignore::DeprecationWarning"]).into_iter().flatten())
         .arg(root.join(script))
         .env("PICGATE_BASE_URL", format!("{}/v1", house.origin()))
         .env("PICGATE_KEY", KEY)
+        .env("PICGATE_BYTES_KEY", bytes)
         .env("PICGATE_DEMO_URL", format!("http://{}", house.demo.addr()))
         .env("PICGATE_IMAGE_URL", house.remote_picture("a picture on another host").await);
     for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"] {
@@ -70,4 +72,9 @@ async fn the_node_sdk_sees_errors_of_the_right_class() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_node_sdk_chats() {
     node("chat").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vercels_sdk_draws_and_chats() {
+    node("ai").await;
 }

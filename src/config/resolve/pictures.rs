@@ -119,6 +119,7 @@ pub(super) fn limits(node: &Node<'_>) -> Option<Limits> {
     Some(Limits {
         request_body: map.or("request_body", default.request_body, Node::limit),
         response_body: map.or("response_body", default.response_body, Node::limit),
+        images_per_answer: map.or("images_per_answer", default.images_per_answer, Node::at_least_one),
         header_timeout: map.or("header_timeout", default.header_timeout, Node::duration),
         upstream_timeout: map.or("upstream_timeout", default.upstream_timeout, Node::duration),
     })

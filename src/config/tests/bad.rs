@@ -204,6 +204,7 @@ fn every_mistake_has_its_sentence() {
             "limits: { request_body: 0 }",
             "5:27: picgate.limits.request_body: 0 would let nothing through, and there is no unlimited: write a size",
         ),
+        ("limits: { images_per_answer: 0 }", "5:32: picgate.limits.images_per_answer: 0 is no whole number from 1"),
         (
             "limits: { header_timeout: 0s }",
             "5:29: picgate.limits.header_timeout: \"0s\" is no time at all: write 15s, 10m, 72h or 30d",

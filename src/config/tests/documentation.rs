@@ -164,7 +164,7 @@ fn every_setting_is_documented() {
 #[test]
 fn the_marks_agree_with_the_warnings() {
     for (path, value) in
-        [("images.heartbeat.json", "1s"), ("images.history.bytes", "1"), ("images.max_input_pixels", "9")]
+        [("images.history.images", "1"), ("images.history.bytes", "1"), ("images.max_input_pixels", "9")]
     {
         assert!(NOT_ACTING.contains(&path));
         assert_eq!(warnings(&setting(path, value)).len(), 1, "{path}");

@@ -41,7 +41,7 @@ picgate:
   store: { memory_cache: 0, durability: process, ttl: 30d, max_bytes: 1TiB, retention: 30d, min_free: 0 }
   archive: { kind: s3, endpoint: "https://ACCOUNT.r2.cloudflarestorage.com", bucket: pics, region: eu,
              access_key_id: "${R2_ACCESS_KEY_ID}", secret_access_key: "${R2_SECRET_ACCESS_KEY}", prefix: a/b }
-  limits: { request_body: 1KiB, response_body: 4096, header_timeout: 1s, upstream_timeout: 1h }
+  limits: { request_body: 1KiB, response_body: 4096, images_per_answer: 9, header_timeout: 1s, upstream_timeout: 1h }
 "#;
 
 fn url(text: &str) -> url::Url {
@@ -147,6 +147,7 @@ fn every_setting_arrives() {
         limits: Limits {
             request_body: 1024,
             response_body: 4096,
+            images_per_answer: 9,
             header_timeout: Duration::from_secs(1),
             upstream_timeout: Duration::from_secs(3600),
         },
@@ -260,10 +261,7 @@ fn warnings_are_given_where_something_has_no_effect() {
             vec![],
         ),
         ("images: { heartbeat: { sse: 15s } }", vec![]),
-        (
-            "images: { heartbeat: { sse: 5s, json: 5s } }",
-            vec![format!("5:41: picgate.images.heartbeat.json: {NOT_YET}")],
-        ),
+        ("images: { heartbeat: { sse: 5s, json: 5s } }", vec![]),
         (
             "models: [ { name: a, targets: [ { upstream: openai } ], images: { max_input_pixels: 9 } } ]",
             vec![format!("5:87: picgate.models[0].images.max_input_pixels: {NOT_YET}")],

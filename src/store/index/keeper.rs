@@ -309,8 +309,11 @@ impl Worker {
             match timeout(PAUSE, self.changes.recv()).await {
                 Ok(Some(first)) => self.apply(index, first).await?,
                 Ok(None) => return index.flush().await,
-                Err(_) if self.shared.incomplete.load(Ordering::Relaxed) => self.compare(index).await?,
                 Err(_) => {}
+            }
+            // Not only in a pause: on a busy gateway there may be none.
+            if self.shared.incomplete.load(Ordering::Relaxed) {
+                self.compare(index).await?;
             }
             if self.shared.failed.load(Ordering::Relaxed) {
                 return Err(IndexError::Io(io::ErrorKind::Other.into()));
@@ -333,8 +336,10 @@ impl Worker {
             }
             next = tokio::time::timeout_at(end, self.changes.recv()).await.unwrap_or(None);
         };
-        index.apply(batch).await?;
-        index.flush().await?;
+        if !batch.is_empty() {
+            index.apply(batch).await?;
+            index.flush().await?;
+        }
         if let Some(waiting) = waiting {
             let _ = waiting.send(());
         }

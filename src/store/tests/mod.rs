@@ -1,6 +1,9 @@
 //! Real files in temporary folders.
 
+mod damage;
+mod full_disk;
 mod removal;
+mod verify;
 
 use std::{
     fs,
@@ -70,7 +73,7 @@ fn files_in(dir: &Path) -> Vec<String> {
 }
 
 /// Waits until `done`, for what happens in the background.
-async fn until<F: AsyncFn() -> bool>(what: &str, done: F) {
+async fn until<F: AsyncFnMut() -> bool>(what: &str, mut done: F) {
     let start = Instant::now();
     while !done().await {
         assert!(start.elapsed() < Duration::from_secs(20), "{what} did not come about");

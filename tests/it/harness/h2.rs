@@ -1,9 +1,12 @@
 //! A client that speaks HTTP/2 with prior knowledge.
 
 use bytes::Bytes;
-use http::{Method, Request};
+use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http2::{self, SendRequest};
+use hyper::{
+    body::Incoming,
+    client::conn::http2::{self, SendRequest},
+};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{net::TcpStream, time::timeout};
 
@@ -33,7 +36,22 @@ impl H2 {
         self.send(Method::GET, path, "", Bytes::new()).await
     }
 
+    /// A POST up to the header of its answer.
+    pub async fn begin(&self, path: &str, body: impl Into<Bytes>) -> Response<Incoming> {
+        timeout(PATIENCE, self.head(Method::POST, path, "application/json", body.into()))
+            .await
+            .expect("a header in time")
+    }
+
     async fn send(&self, method: Method, path: &str, kind: &str, body: Bytes) -> Answer {
+        let answer = async {
+            let (head, body) = self.head(method, path, kind, body).await.into_parts();
+            Answer { status: head.status, headers: head.headers, body: body.collect().await.unwrap().to_bytes() }
+        };
+        timeout(PATIENCE, answer).await.expect("an answer in time")
+    }
+
+    async fn head(&self, method: Method, path: &str, kind: &str, body: Bytes) -> Response<Incoming> {
         let request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.origin))
@@ -41,12 +59,8 @@ impl H2 {
             .header("content-type", kind)
             .body(Full::new(body))
             .unwrap();
-        let answer = async {
-            let mut requests = self.requests.clone();
-            requests.ready().await.unwrap();
-            let (head, body) = requests.send_request(request).await.unwrap().into_parts();
-            Answer { status: head.status, headers: head.headers, body: body.collect().await.unwrap().to_bytes() }
-        };
-        timeout(PATIENCE, answer).await.expect("an answer in time")
+        let mut requests = self.requests.clone();
+        requests.ready().await.unwrap();
+        requests.send_request(request).await.unwrap()
     }
 }

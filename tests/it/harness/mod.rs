@@ -12,6 +12,7 @@ mod canned;
 mod direct;
 pub mod faults;
 mod h2;
+mod held;
 mod house;
 pub mod raw;
 pub mod seaweed;
@@ -23,6 +24,7 @@ pub use answer::{Answer, IntoBody};
 pub use canned::Canned;
 pub use direct::{data_uri, decoded, encoded};
 pub use h2::H2;
+pub use held::Held;
 pub use house::{Builder, House, KEY};
 pub use silent::Silent;
 

@@ -3,6 +3,7 @@
 // The environment says where things are; the Rust test that runs these scripts sets it:
 //
 // PICGATE_BASE_URL   the gateway, with /v1        PICGATE_KEY        a client's key, form `url`
+// PICGATE_BYTES_KEY  one with form `b64_json`
 // PICGATE_DEMO_URL   the demo upstream's origin   PICGATE_IMAGE_URL  a picture the gateway may fetch
 
 import assert from 'node:assert/strict';
@@ -12,8 +13,9 @@ import { deflateSync } from 'node:zlib';
 import OpenAI from 'openai';
 
 const need = (name) => process.env[name] ?? assert.fail(`${name} is not set`);
-const baseURL = need('PICGATE_BASE_URL');
-const key = need('PICGATE_KEY');
+export const baseURL = need('PICGATE_BASE_URL');
+export const key = need('PICGATE_KEY');
+export const bytesKey = need('PICGATE_BYTES_KEY');
 const demo = need('PICGATE_DEMO_URL').replace(/\/$/, '');
 export const imageUrl = need('PICGATE_IMAGE_URL');
 

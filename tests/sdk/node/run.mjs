@@ -3,7 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
-for (const name of ['images.mjs', 'chat.mjs', 'errors.mjs']) {
+for (const name of ['images.mjs', 'chat.mjs', 'errors.mjs', 'ai.mjs']) {
   const script = fileURLToPath(new URL(name, import.meta.url));
   if (spawnSync(process.execPath, [script], { stdio: 'inherit' }).status !== 0) {
     console.error(`FAILED ${name}`);
