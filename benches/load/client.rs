@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
@@ -18,6 +18,9 @@ use tokio::{net::TcpStream, task::JoinSet};
 
 use crate::{Result, server::KEY};
 
+/// Digits of nanoseconds since 1970.
+const STAMP: usize = 19;
+
 /// What every client asks, over and over.
 #[derive(Clone)]
 pub(crate) struct Load {
@@ -26,6 +29,16 @@ pub(crate) struct Load {
     pub(crate) body: Option<Bytes>,
     /// Every answer must be at least this long.
     pub(crate) at_least: u64,
+    pub(crate) timed: Timed,
+}
+
+/// What takes the time that is measured.
+#[derive(Clone, Copy)]
+pub(crate) enum Timed {
+    /// From the request to the end of its answer.
+    Answer,
+    /// The way of each word of a stream, from the moment the demo upstream stamped it to the client.
+    Words,
 }
 
 /// How much load for how long.
@@ -41,6 +54,7 @@ pub(crate) struct Dose {
 #[derive(Default)]
 pub(crate) struct Sample {
     pub(crate) elapsed: Duration,
+    pub(crate) answers: u64,
     pub(crate) latencies: Vec<Duration>,
 }
 
@@ -48,26 +62,24 @@ pub(crate) struct Sample {
 pub(crate) async fn drive(addr: SocketAddr, load: &Load, dose: Dose) -> Result<Sample> {
     let start = Instant::now();
     let left = Arc::new(AtomicU64::new(dose.requests));
-    let mut clients: JoinSet<Result<Vec<Duration>>> = JoinSet::new();
+    let mut clients: JoinSet<Result<Sample>> = JoinSet::new();
     for _ in 0..dose.clients {
         let (load, left) = (load.clone(), Arc::clone(&left));
         clients.spawn(async move {
             let mut connection = Connection::open(addr).await?;
-            let mut latencies = Vec::new();
+            let mut sample = Sample::default();
             while start.elapsed() < dose.time && take_one(&left) {
-                let asked = Instant::now();
-                let length = connection.ask(&load).await?;
-                latencies.push(asked.elapsed());
-                if length < load.at_least {
-                    return Err(format!("an answer of {length} bytes instead of {}", load.at_least).into());
-                }
+                connection.ask(&load, &mut sample.latencies).await?;
+                sample.answers += 1;
             }
-            Ok(latencies)
+            Ok(sample)
         });
     }
     let mut sample = Sample::default();
     while let Some(client) = clients.join_next().await {
-        sample.latencies.extend(client??);
+        let client = client??;
+        sample.answers += client.answers;
+        sample.latencies.extend(client.latencies);
     }
     sample.elapsed = start.elapsed();
     Ok(sample)
@@ -99,14 +111,27 @@ impl Connection {
         Ok(Self { addr, sender })
     }
 
-    /// Asks and reads the answer to its end; tells how long it was.
-    async fn ask(&mut self, load: &Load) -> Result<u64> {
+    /// Asks and reads the answer to its end; tells what took how long.
+    async fn ask(&mut self, load: &Load, latencies: &mut Vec<Duration>) -> Result<()> {
+        let asked = Instant::now();
         let mut body = self.send(load).await?.into_body();
         let mut length = 0;
+        let mut words = Words::default();
         while let Some(frame) = body.frame().await {
-            length += frame?.data_ref().map_or(0, |data| data.len() as u64);
+            let frame = frame?;
+            let Some(data) = frame.data_ref() else { continue };
+            length += data.len() as u64;
+            if matches!(load.timed, Timed::Words) {
+                words.take(data, latencies)?;
+            }
         }
-        Ok(length)
+        if matches!(load.timed, Timed::Answer) {
+            latencies.push(asked.elapsed());
+        }
+        if length < load.at_least {
+            return Err(format!("an answer of {length} bytes instead of {}", load.at_least).into());
+        }
+        Ok(())
     }
 
     async fn send(&mut self, load: &Load) -> Result<http::Response<Incoming>> {
@@ -132,5 +157,32 @@ impl Connection {
         let status = answer.status();
         let text = answer.into_body().collect().await?.to_bytes();
         Err(format!("{status} for {}: {}", load.path, String::from_utf8_lossy(&text)).into())
+    }
+}
+
+/// Finds the stamped words of a stream.
+#[derive(Default)]
+struct Words {
+    /// The start of a line whose end has not come.
+    rest: Vec<u8>,
+}
+
+// === impl Words ===
+
+impl Words {
+    fn take(&mut self, data: &[u8], latencies: &mut Vec<Duration>) -> Result<()> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+        self.rest.extend_from_slice(data);
+        let end = memchr::memrchr(b'\n', &self.rest).map_or(0, |at| at + 1);
+        for line in self.rest.drain(..end).as_slice().split(|byte| *byte == b'\n') {
+            const TEXT: &[u8] = b"\"content\":\"";
+            let text = memchr::memmem::find(line, TEXT).and_then(|at| line.get(at + TEXT.len()..));
+            let stamp = text.and_then(|text| text.get(..STAMP)).and_then(|stamp| str::from_utf8(stamp).ok());
+            // The first event has no text, the last no stamp.
+            if let Some(sent) = stamp.and_then(|stamp| stamp.parse().ok()) {
+                latencies.push(now.saturating_sub(Duration::from_nanos(sent)));
+            }
+        }
+        Ok(())
     }
 }

@@ -1,8 +1,8 @@
 //! The HTTP load benchmark: the real release binary, driven over loopback beside nginx and a bare floor program.
 //!
-//! `make bench BENCH=load` runs it all in about three minutes; `ARGS=serve` only the scenarios with that word in the name.
+//! `make bench BENCH=load` runs it all in about five minutes; `ARGS=serve` only the scenarios with that word in the name.
 //! Within a scenario the servers take turns (A, B, C, A, B, C …), so that a slow moment of the machine hits all of them:
-//! read the ratios, not the seconds.
+//! read the ratios, not the seconds. For memory, a server that has just been started gets all its requests at the same time.
 //!
 //! `PICGATE_BENCH_SECONDS` is the length of one turn (3), `PICGATE_BENCH_BIN` another build of picgate to measure.
 
@@ -14,6 +14,7 @@ mod floor;
 mod procfs;
 mod scenario;
 mod server;
+mod sink;
 mod table;
 
 use std::{env, process::ExitCode, time::Duration};
@@ -22,8 +23,10 @@ type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Resu
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
-    if args.first().is_some_and(|first| first == "floor") {
-        return exit_code(floor::run(&args));
+    match args.first().map(String::as_str) {
+        Some("floor") => return exit_code(floor::run(&args)),
+        Some("sink") => return exit_code(sink::run(&args)),
+        _ => {}
     }
     // `cargo test` runs benches too, without this flag: there is nothing to test here.
     if !args.iter().any(|arg| arg == "--bench") || args.iter().any(|arg| arg == "--test") {

@@ -8,7 +8,7 @@ use url::{Position, Url};
 
 use crate::{
     Result,
-    client::{self, Dose, Load, Sample},
+    client::{self, Dose, Load, Sample, Timed},
     server::{Kind, Server, World, has_nginx},
     table::{Figures, Row},
 };
@@ -17,17 +17,29 @@ use crate::{
 const ROUNDS: usize = 3;
 /// Connections, caches and allocators are warm before the first turn.
 const WARM_UP: Duration = Duration::from_millis(300);
+/// What a server does after it began to listen is done after this time.
+const STARTED: Duration = Duration::from_millis(500);
 /// The size of a picture as image models draw them.
 const PICTURE: usize = 1_500_000;
+/// The size of a large one.
+const LARGE_PICTURE: usize = 10_000_000;
 
 /// Some servers under the same load.
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     clients: usize,
-    /// Most requests in one turn.
-    requests: u64,
+    course: Course,
     /// The first is what the others are compared with.
     entrants: &'static [Entrant],
+}
+
+/// How a scenario goes.
+#[derive(Clone, Copy)]
+enum Course {
+    /// Warm servers take turns, each as long as it is told to be or so many requests.
+    Turns { requests: u64 },
+    /// Every client asks once, all at the same time, and the server has done nothing before: for its memory.
+    AtOnce,
 }
 
 struct Entrant {
@@ -49,8 +61,21 @@ enum Work {
     InlineFetched,
     /// One picture of this size, again and again.
     Serve(usize),
+    /// A stream of 200 words, one every few milliseconds. What is timed is not the answer but each word's way here.
+    Words,
+    /// A picture in a chat's text, a kilobyte of it in each event.
+    StreamedPicture,
+    /// A large picture that comes slowly, so that all requests are under way at the same time.
+    GenerateLarge,
+    /// The same, as the last event of a picture stream.
+    StreamedLarge,
+    /// The same, in the events of a chat.
+    ChatLarge,
+    /// A chat about four large pictures, named by the gateway's own URLs.
+    InlineLarge,
 }
 
+const ENDLESS: Course = Course::Turns { requests: u64::MAX };
 const PROCESS: Kind = Kind::Picgate { durability: "process" };
 const POWER: Kind = Kind::Picgate { durability: "power" };
 
@@ -58,7 +83,7 @@ pub(crate) const ALL: &[Scenario] = &[
     Scenario {
         name: "chat, 1 KB text, 64 clients",
         clients: 64,
-        requests: u64::MAX,
+        course: ENDLESS,
         entrants: &[
             Entrant { name: "nginx", kind: Kind::Nginx, work: Work::Chat },
             Entrant { name: "picgate", kind: PROCESS, work: Work::Chat },
@@ -67,7 +92,7 @@ pub(crate) const ALL: &[Scenario] = &[
     Scenario {
         name: "generation, 1.5 MB, 16 clients",
         clients: 16,
-        requests: 300,
+        course: Course::Turns { requests: 300 },
         entrants: &[
             Entrant { name: "floor", kind: Kind::Floor, work: Work::Generate },
             Entrant { name: "picgate", kind: PROCESS, work: Work::Generate },
@@ -75,9 +100,27 @@ pub(crate) const ALL: &[Scenario] = &[
         ],
     },
     Scenario {
+        name: "text stream, delay of a word, 32 clients",
+        clients: 32,
+        course: Course::Turns { requests: 32 },
+        entrants: &[
+            Entrant { name: "nginx, unbuffered", kind: Kind::Nginx, work: Work::Words },
+            Entrant { name: "picgate", kind: PROCESS, work: Work::Words },
+        ],
+    },
+    Scenario {
+        name: "streamed 1.5 MB in 1 KB deltas, 8 clients",
+        clients: 8,
+        course: Course::Turns { requests: 200 },
+        entrants: &[
+            Entrant { name: "nginx, unbuffered", kind: Kind::Nginx, work: Work::StreamedPicture },
+            Entrant { name: "picgate", kind: PROCESS, work: Work::StreamedPicture },
+        ],
+    },
+    Scenario {
         name: "inline 4 × 1.5 MB, 4 clients",
         clients: 4,
-        requests: u64::MAX,
+        course: ENDLESS,
         entrants: &[
             Entrant { name: "picgate, own URLs", kind: PROCESS, work: Work::InlineOwn },
             Entrant { name: "picgate, fetched URLs", kind: PROCESS, work: Work::InlineFetched },
@@ -86,7 +129,7 @@ pub(crate) const ALL: &[Scenario] = &[
     Scenario {
         name: "serve hot 1.5 MB, 16 clients",
         clients: 16,
-        requests: u64::MAX,
+        course: ENDLESS,
         entrants: &[
             Entrant { name: "nginx sendfile", kind: Kind::Nginx, work: Work::Serve(PICTURE) },
             Entrant { name: "picgate", kind: PROCESS, work: Work::Serve(PICTURE) },
@@ -95,11 +138,35 @@ pub(crate) const ALL: &[Scenario] = &[
     Scenario {
         name: "serve hot 100 KB, 16 clients",
         clients: 16,
-        requests: u64::MAX,
+        course: ENDLESS,
         entrants: &[
             Entrant { name: "nginx sendfile", kind: Kind::Nginx, work: Work::Serve(100_000) },
             Entrant { name: "picgate", kind: PROCESS, work: Work::Serve(100_000) },
         ],
+    },
+    Scenario {
+        name: "64 × 10 MB at once: generation",
+        clients: 64,
+        course: Course::AtOnce,
+        entrants: &[Entrant { name: "picgate", kind: PROCESS, work: Work::GenerateLarge }],
+    },
+    Scenario {
+        name: "64 × 10 MB at once: stream of the API",
+        clients: 64,
+        course: Course::AtOnce,
+        entrants: &[Entrant { name: "picgate", kind: PROCESS, work: Work::StreamedLarge }],
+    },
+    Scenario {
+        name: "64 × 10 MB at once: stream of a chat",
+        clients: 64,
+        course: Course::AtOnce,
+        entrants: &[Entrant { name: "picgate", kind: PROCESS, work: Work::ChatLarge }],
+    },
+    Scenario {
+        name: "64 × 4 × 10 MB at once: inlined",
+        clients: 64,
+        course: Course::AtOnce,
+        entrants: &[Entrant { name: "picgate", kind: PROCESS, work: Work::InlineLarge }],
     },
 ];
 
@@ -114,10 +181,13 @@ impl Scenario {
                 eprintln!("  nginx is not installed: no row for it");
                 continue;
             }
-            let contest = Contest::prepare(world, entrant, self.dose(WARM_UP)).await;
-            contests.push((entrant.name, contest));
+            contests.push((entrant.name, self.prepare(world, entrant).await));
         }
-        for _ in 0..ROUNDS {
+        let (rounds, time) = match self.course {
+            Course::Turns { .. } => (ROUNDS, time),
+            Course::AtOnce => (1, Duration::MAX),
+        };
+        for _ in 0..rounds {
             for (_, contest) in &mut contests {
                 if let Ok(running) = contest
                     && let Err(error) = running.turn(self.dose(time)).await
@@ -134,8 +204,25 @@ impl Scenario {
         contests.into_iter().map(row).collect()
     }
 
+    async fn prepare(&self, world: &World, entrant: &Entrant) -> Result<Contest> {
+        let server = world.serve(entrant.kind)?;
+        if let Course::AtOnce = self.course {
+            tokio::time::sleep(STARTED).await;
+            let idle = server.peak_memory().map(|idle| (idle, self.clients));
+            let load = load(world, &server, entrant).await?;
+            return Ok(Contest { idle, ..Contest::new(server, load) });
+        }
+        let load = load(world, &server, entrant).await?;
+        client::drive(server.addr, &load, self.dose(WARM_UP)).await?;
+        Ok(Contest::new(server, load))
+    }
+
     fn dose(&self, time: Duration) -> Dose {
-        Dose { clients: self.clients, time, requests: self.requests }
+        let requests = match self.course {
+            Course::Turns { requests } => requests,
+            Course::AtOnce => self.clients as u64,
+        };
+        Dose { clients: self.clients, time, requests }
     }
 }
 
@@ -146,24 +233,26 @@ struct Contest {
     rates: Vec<f64>,
     latencies: Vec<Duration>,
     cpu: Option<Duration>,
+    answers: u64,
+    /// The most memory before the load came, and how many requests it was for; known when a server gets all at once.
+    idle: Option<(u64, usize)>,
 }
 
 // === impl Contest ===
 
 impl Contest {
-    async fn prepare(world: &World, entrant: &Entrant, warm_up: Dose) -> Result<Self> {
-        let server = world.serve(entrant.kind)?;
-        let load = load(world, &server, entrant).await?;
-        client::drive(server.addr, &load, warm_up).await?;
-        Ok(Self { server, load, rates: Vec::new(), latencies: Vec::new(), cpu: Some(Duration::ZERO) })
+    fn new(server: Server, load: Load) -> Self {
+        let (rates, latencies, cpu) = (Vec::new(), Vec::new(), Some(Duration::ZERO));
+        Self { server, load, rates, latencies, cpu, answers: 0, idle: None }
     }
 
     async fn turn(&mut self, dose: Dose) -> Result<()> {
         let before = self.server.cpu();
-        let Sample { elapsed, latencies } = client::drive(self.server.addr, &self.load, dose).await?;
+        let Sample { elapsed, answers, latencies } = client::drive(self.server.addr, &self.load, dose).await?;
         let used = self.server.cpu().zip(before).map(|(after, before)| after.saturating_sub(before));
         self.cpu = self.cpu.zip(used).map(|(so_far, used)| so_far + used);
-        self.rates.push(latencies.len() as f64 / elapsed.as_secs_f64());
+        self.rates.push(answers as f64 / elapsed.as_secs_f64());
+        self.answers += answers;
         self.latencies.extend(latencies);
         Ok(())
     }
@@ -175,12 +264,15 @@ impl Contest {
             let at = (self.latencies.len() as f64 * part) as usize;
             self.latencies.get(at).or(self.latencies.last()).copied().unwrap_or_default()
         };
+        let peak = self.server.peak_memory();
+        let each = |(idle, requests)| Some(peak?.saturating_sub(idle) as f64 / requests as f64);
         Figures {
             rate: self.rates.get(self.rates.len() / 2).copied().unwrap_or_default(),
             p50: quantile(0.5),
             p99: quantile(0.99),
-            cpu: self.cpu.map(|cpu| cpu.as_secs_f64() * 1000.0 / self.latencies.len().max(1) as f64),
-            peak: self.server.peak_memory(),
+            cpu: self.cpu.map(|cpu| cpu.as_secs_f64() * 1000.0 / self.answers.max(1) as f64),
+            peak,
+            each: self.idle.and_then(each),
         }
     }
 }
@@ -191,28 +283,46 @@ async fn load(world: &World, server: &Server, entrant: &Entrant) -> Result<Load>
         Work::Chat => {
             // A kilobyte there, and with `words:` a kilobyte back.
             let text = "What does a gateway do with a text that has no pictures in it? ".repeat(16);
-            Ok(post("/v1/chat/completions", chat(json!(format!("words:160 {text}")))))
+            Ok(post("/v1/chat/completions", chat("demo-chat", json!(format!("words:160 {text}")))))
         }
         // Equal prompts, so that drawing costs nothing, and yet never the same bytes twice.
         Work::Generate => Ok(post("/v1/images/generations", generation(PICTURE, "unique:yes"))),
-        Work::InlineOwn => Ok(post("/v1/chat/completions", about(&four_pictures(server, "").await?))),
-        Work::InlineFetched => Ok(post("/v1/chat/completions", about(&four_pictures(&world.demo, "asurl").await?))),
+        Work::InlineOwn => Ok(post("/v1/chat/completions", about(&four_pictures(server, PICTURE, "").await?))),
+        Work::InlineFetched => {
+            Ok(post("/v1/chat/completions", about(&four_pictures(&world.demo, PICTURE, "asurl").await?)))
+        }
+        Work::InlineLarge => Ok(post("/v1/chat/completions", about(&four_pictures(server, LARGE_PICTURE, "").await?))),
+        Work::Words => Ok(Load { timed: Timed::Words, ..stream(entrant, "words:200 stamp:yes slow:10ms", 30_000) }),
+        Work::StreamedPicture => {
+            let words = format!("draw bytes:{PICTURE} delta:1000 unique:yes a red fox");
+            Ok(stream(entrant, &words, 500))
+        }
+        Work::ChatLarge => {
+            let words = format!("draw bytes:{LARGE_PICTURE} delta:16000 slow:4ms unique:yes a red fox");
+            Ok(stream(entrant, &words, 500))
+        }
+        Work::GenerateLarge => Ok(post("/v1/images/generations", generation(LARGE_PICTURE, "slow:4ms unique:yes"))),
+        Work::StreamedLarge => {
+            let mut ask = serde_json::from_slice(&generation(LARGE_PICTURE, "unique:yes"))?;
+            Value::as_object_mut(&mut ask).map(|ask| ask.insert("stream".into(), json!(true)));
+            Ok(post("/v1/images/generations", Bytes::from(ask.to_string())))
+        }
         Work::Serve(size) => match entrant.kind {
             Kind::Picgate { .. } => Ok(get(&draw(server, size, "").await?, size as u64 / 2)),
             Kind::Nginx | Kind::Floor => {
                 let source = draw(&world.demo, size, "asurl").await?;
                 let picture = client::once(world.demo.addr, &get(&source, 0)).await?;
                 server.publish("/images/picture.png", &picture)?;
-                Ok(Load { path: "/images/picture.png".into(), body: None, at_least: picture.len() as u64 })
+                Ok(get_path("/images/picture.png", picture.len() as u64))
             }
         },
     }
 }
 
-async fn four_pictures(server: &Server, words: &str) -> Result<Vec<Url>> {
+async fn four_pictures(server: &Server, size: usize, words: &str) -> Result<Vec<Url>> {
     let mut pictures = Vec::new();
     for _ in 0..4 {
-        pictures.push(draw(server, PICTURE, &format!("unique:yes {words}")).await?);
+        pictures.push(draw(server, size, &format!("unique:yes {words}")).await?);
     }
     Ok(pictures)
 }
@@ -226,11 +336,25 @@ async fn draw(server: &Server, size: usize, words: &str) -> Result<Url> {
 }
 
 fn get(url: &Url, at_least: u64) -> Load {
-    Load { path: url[Position::BeforePath..].to_owned(), body: None, at_least }
+    get_path(&url[Position::BeforePath..], at_least)
+}
+
+fn get_path(path: &str, at_least: u64) -> Load {
+    Load { path: path.into(), body: None, at_least, timed: Timed::Answer }
 }
 
 fn post(path: &str, body: Bytes) -> Load {
-    Load { path: path.into(), body: Some(body), at_least: 20 }
+    Load { path: path.into(), body: Some(body), at_least: 20, timed: Timed::Answer }
+}
+
+/// A streamed chat, with control words for the demo upstream.
+fn stream(entrant: &Entrant, words: &str, at_least: u64) -> Load {
+    let path = match entrant.kind {
+        Kind::Nginx => "/unbuffered/v1/chat/completions",
+        Kind::Picgate { .. } | Kind::Floor => "/v1/chat/completions",
+    };
+    let body = json!({ "model": "demo-chat", "stream": true, "messages": [{ "role": "user", "content": words }] });
+    Load { at_least, ..post(path, Bytes::from(body.to_string())) }
 }
 
 /// A model that always draws base64, and control words for the demo upstream: a picture of about `size` bytes.
@@ -238,12 +362,12 @@ fn generation(size: usize, words: &str) -> Bytes {
     Bytes::from(json!({ "model": "gpt-image-demo", "prompt": format!("bytes:{size} {words} a red fox") }).to_string())
 }
 
-fn chat(content: Value) -> Bytes {
-    Bytes::from(json!({ "model": "demo-chat", "messages": [{ "role": "user", "content": content }] }).to_string())
+fn chat(model: &str, content: Value) -> Bytes {
+    Bytes::from(json!({ "model": model, "messages": [{ "role": "user", "content": content }] }).to_string())
 }
 
 fn about(pictures: &[Url]) -> Bytes {
     let mut content = vec![json!({ "type": "text", "text": "Compare these." })];
     content.extend(pictures.iter().map(|url| json!({ "type": "image_url", "image_url": { "url": url.as_str() } })));
-    chat(json!(content))
+    chat("sink", json!(content))
 }

@@ -24,9 +24,10 @@ pub(crate) enum Kind {
     Floor,
 }
 
-/// What all scenarios share: the demo upstream.
+/// What all scenarios share: the upstreams.
 pub(crate) struct World {
     pub(crate) demo: Server,
+    sink: Server,
 }
 
 /// A running server. It ends with the value.
@@ -40,10 +41,16 @@ pub(crate) struct Server {
 
 impl World {
     pub(crate) fn start() -> Result<Self> {
-        let (addr, dir) = (free_addr()?, folder()?);
-        let mut command = Command::new(picgate());
-        command.args(["demo-upstream", "--port", &addr.port().to_string()]);
-        Ok(Self { demo: Server::start(command, addr, dir)? })
+        let upstream = |program: PathBuf, args: &[&str]| {
+            let (addr, dir) = (free_addr()?, folder()?);
+            let mut command = Command::new(program);
+            command.args(args).arg(addr.port().to_string());
+            Server::start(command, addr, dir)
+        };
+        Ok(Self {
+            demo: upstream(picgate(), &["demo-upstream", "--no-inspect", "--port"])?,
+            sink: upstream(env::current_exe()?, &["sink"])?,
+        })
     }
 
     /// Starts one more server in front of the demo upstream.
@@ -51,7 +58,7 @@ impl World {
         let (addr, dir) = (free_addr()?, folder()?);
         let demo = self.demo.addr;
         let command = match kind {
-            Kind::Picgate { durability } => picgate_command(dir.path(), addr, demo, durability)?,
+            Kind::Picgate { durability } => picgate_command(dir.path(), addr, (demo, self.sink.addr), durability)?,
             Kind::Nginx => nginx_command(dir.path(), addr, demo)?,
             Kind::Floor => {
                 let mut command = Command::new(env::current_exe()?);
@@ -125,7 +132,12 @@ fn picgate() -> PathBuf {
     env::var_os("PICGATE_BENCH_BIN").map_or_else(|| env!("CARGO_BIN_EXE_picgate").into(), PathBuf::from)
 }
 
-fn picgate_command(dir: &Path, addr: SocketAddr, demo: SocketAddr, durability: &str) -> Result<Command> {
+fn picgate_command(
+    dir: &Path,
+    addr: SocketAddr,
+    (demo, sink): (SocketAddr, SocketAddr),
+    durability: &str,
+) -> Result<Command> {
     let metrics = free_addr()?;
     let config = format!(
         r#"version: 1
@@ -146,7 +158,9 @@ picgate:
     - {{ name: bench, key: {KEY}, images: url }}
   upstreams:
     - {{ name: demo, kind: openai, base_url: "http://{demo}/v1", api_key: sk-demo }}
+    - {{ name: sink, kind: openai, base_url: "http://{sink}/v1", api_key: sk-sink }}
   models:
+    - {{ name: sink, targets: [ {{ upstream: sink }} ] }}
     - {{ name: "*", targets: [ {{ upstream: demo }} ] }}
   fetch: {{ allow: ["127.0.0.0/8"] }}
   store: {{ durability: {durability}, min_free: 0 }}
@@ -176,7 +190,10 @@ http {{
   upstream demo {{ server {demo}; keepalive 128; keepalive_requests 1000000000; }}
   server {{
     listen {addr};
-    location /v1/ {{ proxy_pass http://demo; proxy_http_version 1.1; proxy_set_header Connection ''; }}
+    proxy_http_version 1.1;
+    proxy_set_header Connection '';
+    location /v1/ {{ proxy_pass http://demo; }}
+    location /unbuffered/ {{ proxy_pass http://demo/; proxy_buffering off; }}
     location /images/ {{ root {dir}/www; sendfile on; tcp_nopush on; }}
   }}
 }}

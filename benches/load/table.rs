@@ -21,9 +21,13 @@ pub(crate) struct Figures {
     pub(crate) cpu: Option<f64>,
     /// Peak memory, in bytes.
     pub(crate) peak: Option<u64>,
+    /// Bytes of it for each request, when all came at once.
+    pub(crate) each: Option<f64>,
 }
 
-const HEAD: [&str; 9] = ["scenario", "server", "req/s", "ratio", "p50", "p99", "CPU s/1000", "CPU ratio", "peak MiB"];
+const HEAD: [&str; COLUMNS] =
+    ["scenario", "server", "req/s", "ratio", "p50", "p99", "CPU s/1000", "CPU ratio", "peak MiB", "MiB each"];
+const COLUMNS: usize = 10;
 
 /// Rows of one scenario stand together; ratios are to its first row.
 pub(crate) fn render(rows: &[Row]) -> String {
@@ -62,9 +66,9 @@ pub(crate) fn render(rows: &[Row]) -> String {
     out
 }
 
-fn line(scenario: &str, row: &Row, first: Option<Figures>) -> [String; 9] {
+fn line(scenario: &str, row: &Row, first: Option<Figures>) -> [String; COLUMNS] {
     let Ok(figures) = &row.outcome else {
-        return [scenario, row.server, "failed", "", "", "", "", "", ""].map(str::to_owned);
+        return [scenario, row.server, "failed", "", "", "", "", "", "", ""].map(str::to_owned);
     };
     let or_dash = |value: Option<f64>, digits: usize| value.map_or("-".to_owned(), |value| format!("{value:.digits$}"));
     let cpu_ratio = first.and_then(|first| Some(figures.cpu? / first.cpu?));
@@ -75,10 +79,15 @@ fn line(scenario: &str, row: &Row, first: Option<Figures>) -> [String; 9] {
         first.map_or(String::new(), |first| format!("{:.2}", figures.rate / first.rate)),
         milliseconds(figures.p50),
         milliseconds(figures.p99),
-        or_dash(figures.cpu, 2),
+        or_dash(figures.cpu, if figures.cpu.is_some_and(|cpu| cpu < 1.0) { 3 } else { 2 }),
         cpu_ratio.map_or(String::new(), |ratio| format!("{ratio:.2}")),
-        or_dash(figures.peak.map(|bytes| bytes as f64 / (1 << 20) as f64), 1),
+        or_dash(figures.peak.map(|bytes| mebibytes(bytes as f64)), 1),
+        figures.each.map_or(String::new(), |bytes| format!("{:.2}", mebibytes(bytes))),
     ]
+}
+
+fn mebibytes(bytes: f64) -> f64 {
+    bytes / f64::from(1 << 20)
 }
 
 fn milliseconds(time: Duration) -> String {

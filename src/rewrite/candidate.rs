@@ -102,11 +102,19 @@ impl Candidate {
         }
         let payload = raw.get(at..).unwrap_or_default();
         let pending = self.decoder.pending();
-        let mut decoded = Vec::with_capacity(payload.len() / 4 * 3 + 3);
-        let taken = self.decode(payload, &mut decoded);
+        let body = matches!(self.phase, Phase::Body);
+        let mut fresh = Vec::new();
+        // In a picture's body nothing is left to judge: its bytes go straight where they are wanted.
+        let decoded = if body { events.data(self.picture) } else { &mut fresh };
+        let known = decoded.len();
+        decoded.reserve(payload.len() / 4 * 3 + 3);
+        let taken = self.decode(payload, decoded);
         let text = payload.get(..taken).unwrap_or_default();
+        if body && self.needs_raw() {
+            fresh = decoded.split_off(known);
+        }
         self.pass_on(text, events);
-        let refused = self.tell(decoded, &pending, text, events);
+        let refused = self.tell(fresh, &pending, text, events);
         if refused {
             return Some(at + taken);
         }
@@ -270,7 +278,7 @@ impl Candidate {
 
     /// The text to keep beside decoded bytes: none as long as encoding them again gives it back.
     fn raw(&mut self, pending: &[u8], text: &[u8]) -> Option<Bytes> {
-        if self.slot.passed_on || (self.decoder.is_plain() && !self.spelled_out) {
+        if !self.needs_raw() {
             None
         } else if self.spelled_out {
             Some(Bytes::copy_from_slice(text))
@@ -278,6 +286,10 @@ impl Candidate {
             self.spelled_out = true;
             Some([pending, text].concat().into())
         }
+    }
+
+    fn needs_raw(&self) -> bool {
+        !self.slot.passed_on && (self.spelled_out || !self.decoder.is_plain())
     }
 
     /// It is no picture: what is held goes out as it came.

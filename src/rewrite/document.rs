@@ -184,6 +184,7 @@ impl State {
                 }
                 self.path.see(token);
                 if item {
+                    self.texts.looked_into += 1;
                     self.settle(events);
                     self.items.push(Item::new(self.path.steps().len()));
                 }
@@ -315,6 +316,7 @@ impl State {
                 }
             }
         };
+        self.texts.looked_into += usize::from(!matches!(self.value, Value::Plain));
     }
 
     fn string_part(&mut self, raw: &[u8], events: &mut Events) {
@@ -561,7 +563,7 @@ fn candidate_is_picture(value: &Value) -> bool {
     matches!(value, Value::Candidate(candidate) if candidate.is_picture())
 }
 
-fn url_slot() -> Slot {
+pub(super) fn url_slot() -> Slot {
     Slot { lead: Default::default(), fill: Fill::Url, original: Default::default(), passed_on: false }
 }
 

@@ -50,10 +50,12 @@ pub enum Fill {
     Base64ThenUrl(Bytes),
 }
 
-/// Collects events; neighbouring copies become one. Counts pictures, and lets so many pass and no more.
+/// Collects events; neighbouring copies become one, and so does the data of one picture: data have no place among copies, so
+/// the many short ones of a stream become one of each kind. Counts pictures, and lets so many pass and no more.
 #[derive(Debug)]
 pub struct Events {
     copy: BytesMut,
+    data: Option<(u32, Vec<u8>)>,
     queue: Vec<Event>,
     /// How many more pictures may be told.
     left: usize,
@@ -64,12 +66,20 @@ pub struct Events {
 impl Events {
     /// At most this many pictures and links are told; further ones are to stay as they came.
     pub fn at_most(pictures: usize) -> Self {
-        Self { copy: BytesMut::new(), queue: Vec::new(), left: pictures, refused: 0 }
+        Self { copy: BytesMut::new(), data: None, queue: Vec::new(), left: pictures, refused: 0 }
     }
 
     /// Bytes that leave as they are.
     pub fn copy(&mut self, bytes: &[u8]) {
         self.copy.extend_from_slice(bytes);
+    }
+
+    /// Decoded bytes of a picture are appended to this. They need no raw text.
+    pub fn data(&mut self, picture: u32) -> &mut Vec<u8> {
+        if self.data.as_ref().is_some_and(|(other, _)| *other != picture) {
+            self.flush_data();
+        }
+        &mut self.data.get_or_insert_with(|| (picture, Vec::new())).1
     }
 
     /// Any other event.
@@ -112,8 +122,15 @@ impl Events {
     }
 
     fn flush(&mut self) {
+        self.flush_data();
         if !self.copy.is_empty() {
             self.queue.push(Event::Copy(self.copy.split().freeze()));
+        }
+    }
+
+    fn flush_data(&mut self) {
+        if let Some((picture, decoded)) = self.data.take().filter(|(_, decoded)| !decoded.is_empty()) {
+            self.queue.push(Event::Data { picture, decoded: decoded.into(), raw: None });
         }
     }
 }

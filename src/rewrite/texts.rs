@@ -25,6 +25,8 @@ pub(super) struct Texts {
     pub(super) places: Vec<u32>,
     /// Where the last text of the document at hand began and ended, by its offsets in the document.
     pub(super) last: Option<(Field, u64, u64)>,
+    /// How many values of the document at hand are looked into: texts, pictures, URLs.
+    pub(super) looked_into: usize,
     numbers: u32,
 }
 
@@ -36,6 +38,24 @@ impl Texts {
             None => {
                 self.numbers = self.numbers.wrapping_add(1).max(1);
                 TextScanner::new(slot, self.numbers)
+            }
+        }
+    }
+
+    /// A whole string of a field that goes on in later documents.
+    pub(super) fn go_on(&mut self, field: Field, slot: impl FnOnce() -> Slot, raw: &[u8], events: &mut Events) {
+        match self.open.iter_mut().find(|(open, _)| *open == field) {
+            Some((_, scanner)) if !raw.is_empty() => {
+                scanner.push(raw, events);
+                if !scanner.is_holding() {
+                    self.open.retain(|(open, _)| *open != field);
+                }
+            }
+            Some(_) => {}
+            None => {
+                let mut scanner = self.take(field, slot());
+                scanner.push(raw, events);
+                self.put(field, scanner, events);
             }
         }
     }

@@ -1,9 +1,9 @@
-//! A buffer that is written out behind the one being filled.
+//! A buffer that is written out, where that may block, each time it is full.
 //!
-//! Memory for one value is two buffers, however long the value grows: while one is on its way to the disk the other
-//! fills, and who is faster than the disk waits.
+//! Memory for one value is this one buffer, however long the value grows. Nothing is read ahead meanwhile: to write it takes
+//! a tenth of a millisecond, and with many pictures at once a second buffer for each would double their memory.
 
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::spawn_blocking;
 
 use super::StoreError;
 
@@ -17,32 +17,23 @@ pub(super) trait Drain: Send + 'static {
     fn drain(&mut self, piece: &[u8]) -> Result<(), StoreError>;
 }
 
-/// Collects bytes and hands full buffers to a [`Drain`] in the background.
+/// Collects bytes and hands full buffers to a [`Drain`].
 #[derive(Debug)]
 pub(super) struct Behind<D> {
     filling: Vec<u8>,
     /// The filling buffer is handed over when it holds this much and more comes.
     limit: usize,
-    spare: Vec<u8>,
-    drain: Slot<D>,
-}
-
-#[derive(Debug)]
-enum Slot<D> {
-    Here(D),
-    /// Busy with a buffer.
-    Away(JoinHandle<(D, Vec<u8>, Result<(), StoreError>)>),
-    /// It failed.
-    Lost,
+    /// `None`: it failed, or was left in the middle.
+    drain: Option<D>,
 }
 
 impl<D: Drain> Behind<D> {
     /// Nothing is handed over before more than `first` bytes have come.
     pub(super) fn new(drain: D, first: usize) -> Self {
-        Self { filling: Vec::new(), limit: first, spare: Vec::new(), drain: Slot::Here(drain) }
+        Self { filling: Vec::new(), limit: first, drain: Some(drain) }
     }
 
-    /// Appends. A failure may be that of an earlier buffer; after one, nothing works any more.
+    /// Appends. After a failure nothing works any more.
     pub(super) async fn write(&mut self, mut bytes: &[u8]) -> Result<(), StoreError> {
         while !bytes.is_empty() {
             let room = self.limit.saturating_sub(self.filling.len());
@@ -58,23 +49,9 @@ impl<D: Drain> Behind<D> {
         Ok(())
     }
 
-    /// Waits for the buffer on its way. Then the bytes not handed over are [`Self::filling`].
-    pub(super) async fn settle(&mut self) -> Result<&mut D, StoreError> {
-        if let Slot::Away(job) = &mut self.drain {
-            let outcome = job.await;
-            self.drain = Slot::Lost;
-            let (drain, mut buffer, result) = outcome.map_err(|_| StoreError::CutOff)?;
-            result?;
-            if buffer.capacity() <= BUFFER {
-                buffer.clear();
-                self.spare = buffer;
-            }
-            self.drain = Slot::Here(drain);
-        }
-        match &mut self.drain {
-            Slot::Here(drain) => Ok(drain),
-            Slot::Away(_) | Slot::Lost => Err(StoreError::CutOff),
-        }
+    /// What took the bytes that are not [`Self::filling`].
+    pub(super) fn drain(&mut self) -> Result<&mut D, StoreError> {
+        self.drain.as_mut().ok_or(StoreError::CutOff)
     }
 
     /// What has not been handed over.
@@ -83,25 +60,24 @@ impl<D: Drain> Behind<D> {
     }
 
     /// The drain, and what has not been handed to it.
-    pub(super) async fn into_parts(mut self) -> Result<(D, Vec<u8>), StoreError> {
-        self.settle().await?;
-        match self.drain {
-            Slot::Here(drain) => Ok((drain, self.filling)),
-            Slot::Away(_) | Slot::Lost => Err(StoreError::CutOff),
-        }
+    pub(super) fn into_parts(self) -> Result<(D, Vec<u8>), StoreError> {
+        Ok((self.drain.ok_or(StoreError::CutOff)?, self.filling))
     }
 
     async fn hand_over(&mut self) -> Result<(), StoreError> {
-        self.settle().await?;
-        let Slot::Here(mut drain) = std::mem::replace(&mut self.drain, Slot::Lost) else {
-            return Err(StoreError::CutOff);
-        };
-        let full = std::mem::replace(&mut self.filling, std::mem::take(&mut self.spare));
-        self.limit = BUFFER;
-        self.drain = Slot::Away(spawn_blocking(move || {
+        let mut drain = self.drain.take().ok_or(StoreError::CutOff)?;
+        let full = std::mem::take(&mut self.filling);
+        let job = spawn_blocking(move || {
             let result = drain.drain(&full);
             (drain, full, result)
-        }));
+        });
+        let (drain, mut buffer, result) = job.await.map_err(|_| StoreError::CutOff)?;
+        result?;
+        buffer.clear();
+        buffer.shrink_to(BUFFER);
+        self.filling = buffer;
+        self.limit = BUFFER;
+        self.drain = Some(drain);
         Ok(())
     }
 

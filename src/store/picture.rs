@@ -9,11 +9,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{
-    Growing, StoreError,
-    error::{Doing, blocking},
-    file,
-};
+use super::{Growing, StoreError, file};
 use crate::picture::{Format, PictureId};
 
 /// What is known of a picture without looking at its bytes.
@@ -85,7 +81,7 @@ impl Picture {
             Body::File(file) => {
                 let file = Arc::clone(file);
                 let want = usize::try_from(left).map_or(Self::PIECE, |left| left.min(Self::PIECE));
-                blocking(move || file::read_exact_at(&file, range.start, want).doing("reading a picture")).await
+                file::piece(file, range.start, want, "reading a picture").await
             }
         }
     }

@@ -60,7 +60,7 @@ impl Spool {
 
     /// Ends writing.
     pub async fn freeze(self) -> Result<SpoolReader, StoreError> {
-        let (mut unnamed, rest) = self.behind.into_parts().await?;
+        let (mut unnamed, rest) = self.behind.into_parts()?;
         let place = if unnamed.file.is_some() {
             blocking(move || {
                 unnamed.drain(&rest)?;
@@ -116,10 +116,7 @@ impl SpoolReader {
                 let start = usize::try_from(range.start).unwrap_or(usize::MAX);
                 Ok(bytes.slice(start..start + want))
             }
-            Place::File(file) => {
-                let file = Arc::clone(file);
-                blocking(move || file::read_exact_at(&file, range.start, want).doing("reading a spooled body")).await
-            }
+            Place::File(file) => file::piece(Arc::clone(file), range.start, want, "reading a spooled body").await,
         }
     }
 }

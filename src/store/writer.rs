@@ -20,7 +20,7 @@ const LONGEST_HEAD: usize = 1024 * 1024;
 
 /// Takes the bytes of one picture.
 ///
-/// Up to 128 KiB stay in memory; a longer one goes to a file in `tmp/`, one buffer behind the one being filled.
+/// Up to 128 KiB stay in memory; a longer one goes to a file in `tmp/`, 128 KiB at a time.
 /// Dropping it removes the file.
 #[derive(Debug)]
 pub struct PictureWriter {
@@ -74,7 +74,7 @@ impl PictureWriter {
         let format = self.format().await?;
         let fresh = Behind::new(Spooling::new(Arc::clone(&self.store)), BUFFER);
         let len = std::mem::take(&mut self.len);
-        let (mut spooling, rest) = std::mem::replace(&mut self.behind, fresh).into_parts().await?;
+        let (mut spooling, rest) = std::mem::replace(&mut self.behind, fresh).into_parts()?;
         let (id, content) = if spooling.tmp.is_some() {
             blocking(move || {
                 spooling.drain(&rest)?;
@@ -91,7 +91,7 @@ impl PictureWriter {
 
     /// Gives back what was written, for a value that turned out to be no picture.
     pub async fn into_replay(self) -> Result<Replay, StoreError> {
-        let (spooling, rest) = self.behind.into_parts().await?;
+        let (spooling, rest) = self.behind.into_parts()?;
         Ok(Replay {
             spooled_len: self.len - rest.len() as u64,
             spooled: spooling.tmp.map(Arc::new),
@@ -101,7 +101,7 @@ impl PictureWriter {
     }
 
     async fn format(&mut self) -> Result<Format, StoreError> {
-        let spooling = self.behind.settle().await?;
+        let spooling = self.behind.drain()?;
         let verdict = match (&spooling.tmp, spooling.verdict) {
             (None, _) => picture::sniff(self.behind.filling()),
             (Some(tmp), Sniff::More) => {
