@@ -68,7 +68,7 @@ impl ArchiveError {
     }
 }
 
-/// OpenDAL passes on what [`Wire`](super::wire::Wire) says; the little it finds itself (an answer that is no XML) is told
+/// OpenDAL passes on what `Wire` says; the little it finds itself (an answer that is no XML) is told
 /// by its kind alone, since its texts hold URLs.
 impl From<opendal::Error> for ArchiveError {
     fn from(error: opendal::Error) -> Self {

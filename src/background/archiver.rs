@@ -4,7 +4,7 @@
 //! long as its tombstone stands. So nothing is lost with the index, and a picture goes twice rather than never: its name
 //! in the bucket is fixed, so twice is once.
 //!
-//! Memory does not grow with what waits: a page of names is looked at at a time, and [`PARALLEL`] pictures are under
+//! Memory does not grow with what waits: a page of names is looked at at a time, and `PARALLEL` pictures are under
 //! way. While the bucket is away everything rests, with one shared [`Backoff`]; the first success wakes all.
 //! A picture that alone makes trouble (its file cannot be read, the bucket refuses it) is set aside for a while.
 

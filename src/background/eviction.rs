@@ -9,10 +9,10 @@
 //!
 //! A local copy goes only if the archive was seen to have the picture and it is not pinned; the [store](Store::evict)
 //! looks at the record once more. So a wrong clock can cost a download, never a picture. Retention deletes the only copy:
-//! it asks for more (see [`Calendar`]).
+//! it asks for more (see `Calendar`).
 //!
 //! Nothing here grows with the number of pictures: a page of the index is looked at at a time, and which pictures are the
-//! least lately looked at is told by a [histogram](Ages). After each page the index is let to follow, then there is a
+//! least lately looked at is told by a histogram (`Ages`). After each page the index is let to follow, then there is a
 //! pause as long as the page took. Commits and readers meet a sweep only at the picture it has just in hand.
 
 #[cfg(test)]
