@@ -113,8 +113,8 @@ pub(super) async fn inline(
 fn wanted<'a>(settings: &Settings, route: ApiRoute, references: &'a [Reference]) -> Result<Vec<&'a Reference>> {
     let mut wanted = Vec::new();
     for reference in references {
-        match (Named::of(settings, &reference.url), &reference.form) {
-            (Named::Ours(_) | Named::Unsigned, _) => wanted.push(reference),
+        match (Named::of(&settings.config.public, &reference.url), &reference.form) {
+            (Named::Ours(_), _) => wanted.push(reference),
             // Where a response's result belongs, a URL of another host is the upstream's business.
             (Named::Remote, ReferenceForm::Base64) if !route.is_images() => {}
             (Named::Remote, _) => wanted.push(reference),

@@ -37,9 +37,9 @@ pub(super) async fn shown<'a>(
     thoughts: &[Range<u64>],
     references: &[&Reference],
 ) -> Vec<Shown<'a>> {
-    let id = |url: &str| match Named::of(settings, url) {
+    let id = |url: &str| match Named::of(&settings.config.public, url) {
         Named::Ours(id) => id,
-        Named::Unsigned | Named::Remote | Named::Other => None,
+        Named::Remote | Named::Other => None,
     };
     let parts: HashSet<PictureId> = references.iter().filter_map(|reference| id(&reference.url)).collect();
     // What is shown now must be seen now, so a part that may be left out for its age does not count.
