@@ -7,11 +7,14 @@ use super::keeper::Keeper;
 use crate::{
     error::{Code, Error, Result},
     rewrite::{Event, answer::AnswerRewriter, raw::RawRewriter, stream::StreamRewriter},
-    upstream::{Body, BodyReader, Failure, Incoming, headers},
+    upstream::{Arriving, Body, BodyReader, Failure, Incoming, headers},
 };
 
 /// A rewritten answer up to this size is held until every picture in it is safe, and then sent with its exact length.
 const HOLD: u64 = 256 * 1024;
+/// So much of what has come is rewritten before something goes out. Then ten small events that came together cost one
+/// write to the client, not ten.
+const TURN: u64 = 64 * 1024;
 
 /// An answer whose header can be sent.
 #[derive(Debug)]
@@ -42,14 +45,22 @@ enum AnswerBody {
 
 #[derive(Debug)]
 struct Rewriting {
-    incoming: Incoming,
+    arriving: Arriving,
+    /// The end of the body is told by its framing, not by the connection's.
+    framed: bool,
     left: u64,
     rewriter: Rewriter,
     keeper: Keeper,
     ready: BodyReader,
     /// What is ready ends between two events.
     whole_events: bool,
+    /// So many parts of what the keeper has end between two events.
+    whole: usize,
+    /// So many of these wait for no picture.
+    quick: usize,
     ended: bool,
+    /// Why nothing more comes, after what is ready.
+    failed: Option<Error>,
 }
 
 /// The rewriter of an answer's kind.
@@ -87,8 +98,19 @@ impl Answer {
         let upstream = upstream.to_owned();
         let is_events = matches!(rewriter, Rewriter::Events(_));
         let ready = Body::default().reader();
-        let mut rewriting =
-            Rewriting { incoming, left: limit, rewriter, keeper, ready, whole_events: true, ended: false };
+        let mut rewriting = Rewriting {
+            framed: incoming.is_framed(),
+            arriving: Arriving::new(incoming),
+            left: limit,
+            rewriter,
+            keeper,
+            ready,
+            whole_events: true,
+            whole: 0,
+            quick: 0,
+            ended: false,
+            failed: None,
+        };
         if is_events {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
@@ -102,7 +124,7 @@ impl Answer {
             while !rewriting.ended && rewriting.keeper.pending() <= HOLD {
                 rewriting.pull().await?;
             }
-            let held = rewriting.keeper.settle().await?;
+            let held = rewriting.settle_all().await?;
             if rewriting.ended {
                 let body = AnswerBody::Whole(held.reader());
                 return Ok(Self { status, headers, len: Some(held.len()), upstream, is_events, body });
@@ -127,7 +149,7 @@ impl Answer {
     pub async fn next(&mut self) -> Result<Option<Bytes>> {
         match &mut self.body {
             AnswerBody::Whole(reader) => Ok(reader.next().await?),
-            AnswerBody::Passing { incoming, left } => bounded(incoming, left).await,
+            AnswerBody::Passing { incoming, left } => within(incoming.chunk().await?, left),
             AnswerBody::Rewriting(rewriting) => rewriting.next().await,
         }
     }
@@ -139,29 +161,80 @@ impl Rewriting {
             if let Some(piece) = self.ready.next().await? {
                 return Ok(Some(piece));
             }
-            if self.ended {
-                return Ok(None);
+            if self.whole == 0 {
+                if let Some(error) = self.failed.take() {
+                    return Err(error);
+                }
+                if self.ended && !self.keeper.is_waiting() {
+                    return Ok(None);
+                }
+                self.fetch().await?;
             }
-            self.pull().await?;
-            // An event with a picture in it goes out as a whole, so that an error can still be told; unless it is long
-            // (base64 that is passed on).
-            while !self.ended && !self.rewriter.is_between_events() && self.keeper.pending() <= HOLD {
-                self.pull().await?;
-            }
-            self.whole_events = self.rewriter.is_between_events();
-            self.ready = self.keeper.settle().await?.reader();
+            self.ready = self.give_out().await?.reader();
         }
     }
 
-    /// Rewrites one piece of the upstream's answer.
+    /// Rewrites until something may go out.
+    async fn fetch(&mut self) -> Result<()> {
+        // An event with a picture in it goes out as a whole, so that an error can still be told; unless it is long (base64
+        // that is passed on). The events before it do not wait for it.
+        while !self.ended {
+            self.turn().await?;
+            if self.whole > 0 || self.rewriter.is_between_events() || self.keeper.pending() > HOLD {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// What may go out: first what waits for no picture.
+    async fn give_out(&mut self) -> Result<Body> {
+        self.whole_events = self.whole > 0 || self.rewriter.is_between_events();
+        if self.quick > 0 {
+            self.whole -= self.quick;
+            return Ok(self.keeper.at_once(std::mem::take(&mut self.quick)));
+        }
+        match std::mem::take(&mut self.whole) {
+            0 => self.settle_all().await,
+            whole => self.keeper.settle(whole).await,
+        }
+    }
+
+    /// Rewrites the next piece of the upstream's answer, and those behind it that have come already.
+    ///
+    /// # Errors
+    /// When the upstream breaks off. Whole events that came before that are first to go out.
+    async fn turn(&mut self) -> Result<()> {
+        let left = self.left;
+        self.pull().await?;
+        while !self.ended
+            && left - self.left < TURN
+            && let Some(piece) = self.arriving.arrived()
+        {
+            let taken = self.take(piece).await;
+            match taken {
+                Err(error) if self.whole > 0 => {
+                    self.failed = Some(error);
+                    break;
+                }
+                taken => taken?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Rewrites the next piece of the upstream's answer.
     async fn pull(&mut self) -> Result<()> {
-        let events = match bounded(&mut self.incoming, &mut self.left).await? {
+        let piece = self.arriving.chunk().await;
+        self.take(piece).await
+    }
+
+    async fn take(&mut self, piece: Result<Option<Bytes>, Failure>) -> Result<()> {
+        let events = match within(piece?, &mut self.left)? {
             Some(piece) => self.rewriter.push(&piece),
             None => {
                 // Without a framing, only the text itself can tell that the connection ended too soon.
-                if matches!(&self.rewriter, Rewriter::Json(rewriter) if rewriter.is_incomplete())
-                    && !self.incoming.is_framed()
-                {
+                if matches!(&self.rewriter, Rewriter::Json(rewriter) if rewriter.is_incomplete()) && !self.framed {
                     return Err(Failure::Broken.into());
                 }
                 self.ended = true;
@@ -170,7 +243,19 @@ impl Rewriting {
                 events
             }
         };
-        self.keeper.take(events).await
+        self.keeper.take(events).await?;
+        if self.ended || self.rewriter.is_between_events() {
+            self.whole = self.keeper.parts();
+            if !self.keeper.is_waiting() {
+                self.quick = self.whole;
+            }
+        }
+        Ok(())
+    }
+
+    async fn settle_all(&mut self) -> Result<Body> {
+        (self.whole, self.quick) = (0, 0);
+        self.keeper.settle(self.keeper.parts()).await
     }
 }
 
@@ -209,9 +294,8 @@ impl Rewriter {
     }
 }
 
-/// The next piece of an upstream's answer, within what is left of its limit.
-async fn bounded(incoming: &mut Incoming, left: &mut u64) -> Result<Option<Bytes>> {
-    let piece = incoming.chunk().await?;
+/// A piece of an upstream's answer, if it is within what is left of its limit.
+fn within(piece: Option<Bytes>, left: &mut u64) -> Result<Option<Bytes>> {
     let len = piece.as_ref().map_or(0, |piece| piece.len() as u64);
     *left = left.checked_sub(len).ok_or_else(|| {
         Error::new(Code::UpstreamTooLarge, "The upstream's answer is larger than this gateway's limit.")

@@ -25,6 +25,8 @@ pub(super) struct Keeper {
     /// Pictures under way, by their numbers in events.
     pictures: HashMap<u32, Incomplete>,
     commits: Vec<JoinHandle<Result<Stored, StoreError>>>,
+    /// Links in `out`.
+    links: usize,
     /// Fetches of one answer that may run at once.
     fetching: Arc<Semaphore>,
 }
@@ -51,6 +53,16 @@ struct Incomplete {
     raw: Option<Spool>,
 }
 
+impl Part {
+    /// Its length, as far as it is known.
+    fn len(&self) -> u64 {
+        match self {
+            Part::Segment(segment) => segment.len(),
+            Part::Link(slot, _) => slot.original.len() as u64,
+        }
+    }
+}
+
 impl Keeper {
     pub(super) fn new(core: Arc<Core>, settings: Arc<Settings>, generation: Generation) -> Self {
         Self {
@@ -62,12 +74,18 @@ impl Keeper {
             pending: 0,
             pictures: HashMap::new(),
             commits: Vec::new(),
+            links: 0,
         }
     }
 
     /// Bytes waiting to go out.
     pub(super) fn pending(&self) -> u64 {
         self.pending
+    }
+
+    /// How many parts are waiting to go out.
+    pub(super) fn parts(&self) -> usize {
+        self.out.len()
     }
 
     /// Acts on what the rewriter said.
@@ -95,16 +113,36 @@ impl Keeper {
         Ok(())
     }
 
-    /// Waits until every picture so far is safe, and gives out what is pending.
+    /// Whether something that is pending may have to be waited for.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.commits.is_empty() || self.links > 0
+    }
+
+    /// Gives out so many of the parts that are pending, when none of them [waits](Self::is_waiting).
+    pub(super) fn at_once(&mut self, parts: usize) -> Body {
+        let mut body = Body::default();
+        for part in self.out.drain(..parts.min(self.out.len())) {
+            self.pending -= part.len();
+            if let Part::Segment(segment) = part {
+                body.push(segment);
+            }
+        }
+        body
+    }
+
+    /// Waits until every picture so far is safe, and gives out so many of the parts that are pending.
     ///
     /// # Errors
     /// When a picture whose URL is in there could not be kept.
-    pub(super) async fn settle(&mut self) -> Result<Body> {
+    pub(super) async fn settle(&mut self, parts: usize) -> Result<Body> {
         let mut body = Body::default();
-        for part in std::mem::take(&mut self.out) {
+        let later = self.out.split_off(parts.min(self.out.len()));
+        self.pending = later.iter().map(Part::len).sum();
+        for part in std::mem::replace(&mut self.out, later) {
             match part {
                 Part::Segment(segment) => body.push(segment),
                 Part::Link(slot, fetch) => {
+                    self.links -= 1;
                     let fetched = fetch.await.unwrap_or(Err(StoreError::CutOff.into()));
                     self.core
                         .metrics
@@ -128,7 +166,6 @@ impl Keeper {
                 }
             }
         }
-        self.pending = 0;
         self.safe().await?;
         Ok(body)
     }
@@ -143,8 +180,12 @@ impl Keeper {
     }
 
     fn emit(&mut self, segment: Segment) {
-        self.pending += segment.len();
-        self.out.push(Part::Segment(segment));
+        self.push(Part::Segment(segment));
+    }
+
+    fn push(&mut self, part: Part) {
+        self.pending += part.len();
+        self.out.push(part);
     }
 
     fn text(&mut self, text: impl Into<Bytes>) {
@@ -294,8 +335,8 @@ impl Keeper {
             }
             Ok(writer.finish().await?)
         });
-        self.pending += slot.original.len() as u64;
-        self.out.push(Part::Link(slot, fetch));
+        self.links += 1;
+        self.push(Part::Link(slot, fetch));
     }
 
     /// The answer is complete; so many of its pictures stayed in it as they came.

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, ops::Range};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::{
     rewrite::base64::{Encoder, encoded_len},
@@ -11,6 +11,8 @@ use crate::{
 
 /// Bytes read at once from a file; a multiple of three, so that base64 pieces need no padding between them.
 const PIECE: u64 = 96 * 1024;
+/// Neighbouring texts are sent as one up to this length.
+const JOINED: usize = 64 * 1024;
 
 /// A body of known length that can be sent any number of times.
 #[derive(Clone, Debug, Default)]
@@ -134,14 +136,10 @@ impl BodyReader {
     pub async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
         while let Some(segment) = self.segments.front() {
             let (source, range) = match segment {
-                Segment::Bytes(bytes) => {
-                    let bytes = bytes.clone();
-                    self.advance();
-                    if bytes.is_empty() {
-                        continue;
-                    }
-                    return Ok(Some(bytes));
-                }
+                Segment::Bytes(_) => match self.text() {
+                    text if text.is_empty() => continue,
+                    text => return Ok(Some(text)),
+                },
                 Segment::Raw(source, range) => (source, range.clone()),
                 Segment::Base64(source) => (source, 0..source.len()),
             };
@@ -166,6 +164,26 @@ impl BodyReader {
             }
         }
         Ok(None)
+    }
+
+    /// The texts up to the next file, as one while they are short.
+    fn text(&mut self) -> Bytes {
+        let mut joined = BytesMut::new();
+        let mut first = Bytes::new();
+        while let Some(Segment::Bytes(text)) = self.segments.front()
+            && (first.is_empty() || first.len().max(joined.len()) + text.len() <= JOINED)
+        {
+            if first.is_empty() {
+                first = text.clone();
+            } else if !text.is_empty() {
+                if joined.is_empty() {
+                    joined.extend_from_slice(&first);
+                }
+                joined.extend_from_slice(text);
+            }
+            self.advance();
+        }
+        if joined.is_empty() { first } else { joined.freeze() }
     }
 
     fn advance(&mut self) {

@@ -6,6 +6,7 @@
 //! * [`retry`]: what may be sent twice.
 //! * [`catalogue`]: `GET /v1/models`, merged.
 
+mod arriving;
 mod body;
 pub mod catalogue;
 mod decode;
@@ -14,6 +15,7 @@ mod resolve;
 pub mod retry;
 mod transport;
 
+pub use arriving::Arriving;
 pub use body::{Body, BodyReader, Segment, Source};
 pub use transport::{Failure, Incoming, Outgoing, Transport};
 pub(crate) use transport::{authority, bearer, peer, scrubbed};

@@ -3,7 +3,14 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, House, KEY};
+use crate::{
+    framings::in_front_of,
+    harness::{
+        Answer, House, KEY,
+        raw::{Raw, Then},
+        wire::{Wire, post},
+    },
+};
 
 /// The JSON of every event.
 fn events(answer: &Answer) -> Vec<Value> {
@@ -134,4 +141,62 @@ async fn a_stream_begins_although_the_upstream_is_silent() {
     assert_eq!(chat(&house, "hello status:429").await.status, 429);
     let slow = house.chat(json!([ { "role": "user", "content": "hello delay:200ms" } ])).await;
     assert_eq!(slow.ok()["object"], "chat.completion");
+}
+
+const STREAMED: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+/// The event of this word, in a chunk of its own.
+fn chunk(word: &str) -> String {
+    let event = delta(word);
+    format!("{:x}\r\n{event}\r\n", event.len())
+}
+
+fn delta(word: &str) -> String {
+    format!("data: {}\n\n", json!({ "choices": [ { "index": 0, "delta": { "content": word } } ] }))
+}
+
+/// What a client gets of a streamed chat, as it stands on the connection, up to these words.
+async fn wire_up_to(house: &House, end: &str) -> String {
+    let mut wire = Wire::to(house).await;
+    assert!(wire.send(post("/v1/chat/completions", r#"{"model":"x","stream":true,"messages":[]}"#)).await);
+    wire.up_to(end).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_come_together_leave_together() {
+    let words: Vec<String> = (0..200).map(|number| format!("word{number} ")).collect();
+    let text: String = words.iter().map(|word| chunk(word)).collect();
+    let raw = Raw::new([format!("{STREAMED}{text}0\r\n\r\n")], Then::GoOn).await;
+    let house = in_front_of(&raw).await;
+    let got = wire_up_to(&house, "\r\n0\r\n\r\n").await;
+    let events: String = words.iter().map(|word| delta(word)).collect();
+    let (mut joined, mut chunks, mut rest) = (String::new(), 0, got.split_once("\r\n\r\n").unwrap().1);
+    while let Some((len, behind)) = rest.split_once("\r\n") {
+        let len = usize::from_str_radix(len, 16).unwrap();
+        joined += &behind[..len];
+        rest = &behind[len + 2..];
+        chunks += 1;
+    }
+    assert_eq!(joined, events);
+    // They cannot come in one read, but in a few.
+    assert!(chunks < 20, "{chunks} writes for 200 events");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whole_events_that_come_with_a_break_leave_before_its_error() {
+    let raw = Raw::new([format!("{STREAMED}{}{}zz\r\n", chunk("one"), chunk("two"))], Then::Close).await;
+    let got = wire_up_to(&in_front_of(&raw).await, "\r\n0\r\n\r\n").await;
+    let one = got.find(&delta("one")).expect("the first");
+    let two = got.find(&delta("two")).expect("the second");
+    let error = got.find("event: error").expect("an error");
+    assert!(one < two && two < error, "{got}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_does_not_wait_for_a_long_one_that_has_begun() {
+    let long = format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{}", "long ".repeat(16_000));
+    let text = format!("{STREAMED}{}{:x}\r\n{long}\r\n", chunk("first"), long.len());
+    let raw = Raw::new([text], Then::GoOn).await;
+    // The rest of the long one never comes.
+    wire_up_to(&in_front_of(&raw).await, &delta("first")).await;
 }

@@ -56,6 +56,16 @@ impl Wire {
         self.unread
     }
 
+    /// What comes up to the end of these words.
+    pub async fn up_to(&mut self, words: &str) -> String {
+        loop {
+            if let Some(at) = memchr::memmem::find(&self.unread, words.as_bytes()) {
+                return String::from_utf8(self.unread.drain(..at + words.len()).collect()).unwrap();
+            }
+            assert!(self.read().await, "{words:?} did not come: {}", String::from_utf8_lossy(&self.unread));
+        }
+    }
+
     /// Whether the other side closes the connection without another byte.
     pub async fn is_closed(&mut self) -> bool {
         self.unread.is_empty() && !self.read().await
