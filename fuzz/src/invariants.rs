@@ -138,12 +138,19 @@ fn is_unchanged(rules: Rules, whole: &Renderer) -> bool {
     rules.form == Form::AsCame || (whole.found_nothing() && (rules.form == Form::Url || !whole.begun))
 }
 
+/// Whether an object has one of an item's two keys twice. Of those an empty one may be left out, whatever comes after it.
+fn repeats_a_key(body: &[u8]) -> bool {
+    let count = |object: &[u8], key: &[u8]| object.windows(key.len()).filter(|window| *window == key).count();
+    body.split(|byte| matches!(byte, b'{' | b'}'))
+        .any(|object| [&b"b64_json"[..], b"url"].iter().any(|key| count(object, key) > 1))
+}
+
 /// A JSON answer: the pieces do not matter; where nothing was found every byte stays; JSON stays JSON.
 pub fn answer(input: &[u8]) {
     let Some((choice, seed, body)) = parts(input) else { return };
     let rules = rules(choice);
     let whole = rewritten(|| AnswerRewriter::new(rules), rules, seed, body, is_json(body));
-    if is_unchanged(rules, &whole) {
+    if is_unchanged(rules, &whole) && !repeats_a_key(body) {
         assert_eq!(text(&whole.out), text(body));
         assert!(whole.out == body);
     }
