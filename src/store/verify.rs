@@ -258,8 +258,7 @@ impl Verify {
 
     /// The blob, and whether its bytes are those of its name.
     fn read(&self, id: &PictureId, format: Format) -> io::Result<(Blob, bool)> {
-        let opened = disk::open_unseen(&self.files.layout.blob(id, format))?;
-        let (file, meta) = opened.ok_or_else(|| io::Error::other("no regular file"))?;
+        let (file, meta) = open(&self.files.layout.blob(id, format))?;
         let facts = Facts { id: *id, format, len: meta.len(), created_ms: unix_ms(meta.modified()?) };
         let read = hash(&file, |len| self.progress.read(len))?;
         self.progress.pictures.fetch_add(1, Ordering::Relaxed);
@@ -306,7 +305,8 @@ impl Verify {
         let has_blob = || Format::ALL.into_iter().any(|format| self.files.layout.blob(id, format).exists());
         match suspect.fault {
             Fault::Damaged => inode(&suspect.path) == suspect.blob.as_ref().map(|blob| blob.inode),
-            Fault::Unreadable | Fault::Stray => suspect.path.exists(),
+            Fault::Unreadable => read_again(&suspect.path).is_err() && suspect.path.exists(),
+            Fault::Stray => suspect.path.exists(),
             Fault::NoRecord => matches!(self.said(id), Said::Nothing) && has_blob(),
             Fault::BadRecord => match (self.said(id), &suspect.blob) {
                 (Said::Nonsense, _) => true,
@@ -407,6 +407,18 @@ impl Said {
     fn is_of(&self, facts: &Facts) -> bool {
         matches!(self, Said::Record(record) if is_of(record, facts))
     }
+}
+
+fn open(path: &Path) -> io::Result<(File, fs::Metadata)> {
+    match disk::open_unseen(path)? {
+        Some(opened) => Ok(opened),
+        None => Err(fs::symlink_metadata(path).err().unwrap_or_else(|| io::Error::other("no regular file"))),
+    }
+}
+
+fn read_again(path: &Path) -> io::Result<()> {
+    let (mut file, _) = open(path)?;
+    io::copy(&mut file, &mut io::sink()).map(drop)
 }
 
 // === impl Progress ===
