@@ -5,7 +5,7 @@
 //! in the bucket is fixed, so twice is once.
 //!
 //! Memory does not grow with what waits: a page of names is looked at at a time, and `PARALLEL` pictures are under
-//! way. While the bucket is away everything rests, with one shared [`Backoff`]; the first success wakes all.
+//! way. While the bucket is away everything rests but one attempt at a time ([`Backoff`]); the first success wakes all.
 //! A picture that alone makes trouble (its file cannot be read, the bucket refuses it) is set aside for a while.
 
 use std::{
@@ -17,7 +17,7 @@ use std::{
 use futures_util::{FutureExt, StreamExt, stream};
 
 use crate::{
-    archive::{ArchiveError, Backoff, Bucket, Meta, Source},
+    archive::{ArchiveError, Backoff, Bucket, Meta, Source, jitter},
     picture::PictureId,
     store::{Cursor, Record, Store, StoreError},
     telemetry::Metrics,
@@ -141,9 +141,13 @@ impl Archiver {
     async fn persist<F: Future<Output = Result<Fate, Trouble>>>(&self, id: PictureId, attempt: impl Fn() -> F) -> Fate {
         let mut of_its_own = 0;
         loop {
+            let turn = self.backoff.turn().await;
             let trouble = match attempt().await {
                 Ok(fate) => {
-                    self.backoff.succeeded();
+                    // What was moot says nothing of the bucket.
+                    if fate == Fate::Archived {
+                        turn.succeeded();
+                    }
                     return fate;
                 }
                 Err(trouble) => trouble,
@@ -155,9 +159,15 @@ impl Archiver {
                 self.put_aside(id);
                 return Fate::Aside;
             }
-            let wait = self.backoff.failed();
-            log::warn!("archiving picture {id} failed, again in at most {wait:.1?}: {trouble}");
-            self.backoff.rest(wait).await;
+            if trouble.is_of_one_picture() {
+                drop(turn);
+                let wait = jitter(of_its_own - 1);
+                log::warn!("archiving picture {id} failed, again in {wait:.1?}: {trouble}");
+                tokio::time::sleep(wait).await;
+            } else {
+                let wait = turn.failed();
+                log::warn!("archiving picture {id} failed, again in at most {wait:.1?}: {trouble}");
+            }
         }
     }
 
