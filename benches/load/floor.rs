@@ -1,12 +1,12 @@
 //! The floor: the least a program can do that turns a base64 picture into a file. It trusts everybody, hashes nothing,
 //! checks nothing: read all, decode, write, answer. One blocking thread for each connection. A gateway cannot beat it by
-//! much; how near it comes is what the `generation` rows tell.
+//! much; how near it comes is what its rows tell. Of a stream it reads all deltas too, and answers once.
 
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
     net::{TcpListener, TcpStream},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -48,7 +48,8 @@ impl Floor {
             request.write(&mut &upstream)?;
             let answer = Message::read(&mut from_upstream)?.ok_or("the upstream hung up")?;
             let name = self.next.fetch_add(1, Ordering::Relaxed);
-            keep_picture(&answer.body, &self.dir.join(format!("{name}.png")))?;
+            let picture = picture(&answer)?;
+            fs::write(self.dir.join(format!("{name}.png")), picture)?;
             let body = format!(r#"{{"created":0,"data":[{{"url":"http://floor/images/{name}.png"}}]}}"#);
             let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n".to_owned();
             Message { head, body: body.into_bytes() }.write(&mut &*client)?;
@@ -57,14 +58,32 @@ impl Floor {
     }
 }
 
-fn keep_picture(json: &[u8], to: &Path) -> Result<()> {
-    let start =
-        memchr::memmem::find(json, b"\"b64_json\"").ok_or("an answer without a picture")? + b"\"b64_json\"".len();
+fn picture(answer: &Message) -> Result<Vec<u8>> {
+    let text = if answer.head.contains("text/event-stream") {
+        let deltas = lines_of(&answer.body).filter_map(|line| string_of(line, b"\"content\"").ok());
+        let text = deltas.collect::<Vec<_>>().concat();
+        let start = memchr::memmem::find(&text, b"base64,").ok_or("a stream without a picture")? + b"base64,".len();
+        let rest = text.get(start..).unwrap_or_default();
+        rest.get(..memchr::memchr(b')', rest).unwrap_or(rest.len())).unwrap_or_default().to_vec()
+    } else {
+        string_of(&answer.body, b"\"b64_json\"")?.to_vec()
+    };
+    Ok(base64_simd::STANDARD.decode_to_vec(text)?)
+}
+
+fn lines_of(body: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut start = 0;
+    memchr::memchr_iter(b'\n', body)
+        .map(move |end| body.get(std::mem::replace(&mut start, end + 1)..end).unwrap_or_default())
+}
+
+/// The string behind the first key of this name.
+fn string_of<'a>(json: &'a [u8], key: &[u8]) -> Result<&'a [u8]> {
+    let start = memchr::memmem::find(json, key).ok_or("an answer without a picture")? + key.len();
     let rest = json.get(start..).unwrap_or_default();
     let open = memchr::memchr(b'"', rest).ok_or("an answer without a picture")? + 1;
     let rest = rest.get(open..).unwrap_or_default();
-    let text = rest.get(..memchr::memchr(b'"', rest).ok_or("an unfinished picture")?).unwrap_or_default();
-    Ok(fs::write(to, base64_simd::STANDARD.decode_to_vec(text)?)?)
+    Ok(rest.get(..memchr::memchr(b'"', rest).ok_or("an unfinished picture")?).unwrap_or_default())
 }
 
 /// A request or an answer: the lines before the body without those that frame it, and the body.

@@ -113,6 +113,7 @@ pub(crate) const ALL: &[Scenario] = &[
         clients: 8,
         course: Course::Turns { requests: 200 },
         entrants: &[
+            Entrant { name: "floor", kind: Kind::Floor, work: Work::StreamedPicture },
             Entrant { name: "nginx, unbuffered", kind: Kind::Nginx, work: Work::StreamedPicture },
             Entrant { name: "picgate", kind: PROCESS, work: Work::StreamedPicture },
         ],
@@ -295,7 +296,7 @@ async fn load(world: &World, server: &Server, entrant: &Entrant) -> Result<Load>
         Work::Words => Ok(Load { timed: Timed::Words, ..stream(entrant, "words:200 stamp:yes slow:10ms", 30_000) }),
         Work::StreamedPicture => {
             let words = format!("draw bytes:{PICTURE} delta:1000 unique:yes a red fox");
-            Ok(stream(entrant, &words, 500))
+            Ok(stream(entrant, &words, 20))
         }
         Work::ChatLarge => {
             let words = format!("draw bytes:{LARGE_PICTURE} delta:16000 slow:4ms unique:yes a red fox");

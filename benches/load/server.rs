@@ -5,6 +5,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -28,21 +29,25 @@ pub(crate) enum Kind {
 pub(crate) struct World {
     pub(crate) demo: Server,
     sink: Server,
+    /// Holds the folders of all servers till the end: ext4 takes long to make files where many were just removed.
+    folder: TempDir,
 }
 
 /// A running server. It ends with the value.
 pub(crate) struct Server {
     pub(crate) addr: SocketAddr,
     process: Child,
-    dir: TempDir,
+    dir: PathBuf,
 }
 
 // === impl World ===
 
 impl World {
     pub(crate) fn start() -> Result<Self> {
+        // Beside the build and not in /tmp, which may be memory: what a sync costs only a disk can tell.
+        let folder = tempfile::Builder::new().prefix("load-").tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
         let upstream = |program: PathBuf, args: &[&str]| {
-            let (addr, dir) = (free_addr()?, folder()?);
+            let (addr, dir) = (free_addr()?, new_folder(&folder)?);
             let mut command = Command::new(program);
             command.args(args).arg(addr.port().to_string());
             Server::start(command, addr, dir)
@@ -50,19 +55,20 @@ impl World {
         Ok(Self {
             demo: upstream(picgate(), &["demo-upstream", "--no-inspect", "--port"])?,
             sink: upstream(env::current_exe()?, &["sink"])?,
+            folder,
         })
     }
 
     /// Starts one more server in front of the demo upstream.
     pub(crate) fn serve(&self, kind: Kind) -> Result<Server> {
-        let (addr, dir) = (free_addr()?, folder()?);
+        let (addr, dir) = (free_addr()?, new_folder(&self.folder)?);
         let demo = self.demo.addr;
         let command = match kind {
-            Kind::Picgate { durability } => picgate_command(dir.path(), addr, (demo, self.sink.addr), durability)?,
-            Kind::Nginx => nginx_command(dir.path(), addr, demo)?,
+            Kind::Picgate { durability } => picgate_command(&dir, addr, (demo, self.sink.addr), durability)?,
+            Kind::Nginx => nginx_command(&dir, addr, demo)?,
             Kind::Floor => {
                 let mut command = Command::new(env::current_exe()?);
-                command.args(["floor", &addr.port().to_string(), &demo.to_string()]).arg(dir.path());
+                command.args(["floor", &addr.port().to_string(), &demo.to_string()]).arg(&dir);
                 command
             }
         };
@@ -74,12 +80,12 @@ impl World {
 
 impl Server {
     /// Starts the process and waits until it listens.
-    fn start(mut command: Command, addr: SocketAddr, dir: TempDir) -> Result<Self> {
-        let log = dir.path().join("log");
+    fn start(mut command: Command, addr: SocketAddr, dir: PathBuf) -> Result<Self> {
+        let log = dir.join("log");
         let file = fs::File::create(&log)?;
         // No server writes an access log.
         command.env("RUST_LOG", "warn");
-        command.current_dir(dir.path()).stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        command.current_dir(&dir).stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         let process = command.spawn().map_err(|error| format!("{}: {error}", command.get_program().display()))?;
         let mut server = Self { addr, process, dir };
         let patience = Instant::now() + Duration::from_secs(20);
@@ -105,8 +111,8 @@ impl Server {
 
     /// Puts a picture where nginx serves it.
     pub(crate) fn publish(&self, path: &str, picture: &[u8]) -> Result<()> {
-        let file = self.dir.path().join("www").join(path.trim_start_matches('/'));
-        fs::create_dir_all(file.parent().unwrap_or(self.dir.path()))?;
+        let file = self.dir.join("www").join(path.trim_start_matches('/'));
+        fs::create_dir_all(file.parent().unwrap_or(&self.dir))?;
         Ok(fs::write(file, picture)?)
     }
 }
@@ -217,7 +223,10 @@ fn free_addr() -> Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
-/// Beside the build and not in /tmp, which may be memory: what a sync costs only a disk can tell.
-fn folder() -> Result<TempDir> {
-    Ok(tempfile::Builder::new().prefix("load-").tempdir_in(env!("CARGO_TARGET_TMPDIR"))?)
+/// A folder of its own for one server.
+fn new_folder(of: &TempDir) -> Result<PathBuf> {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let dir = of.path().join(NEXT.fetch_add(1, Ordering::Relaxed).to_string());
+    fs::create_dir(&dir)?;
+    Ok(dir)
 }

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 use pingora_core::Result as PingoraResult;
 use pingora_proxy::Session;
 
-use super::{Ctx, Gateway, body, hang_up::hung_up, respond};
+use super::{Ctx, Gateway, body, hang_up::hung_up, respond, silence::Silence};
 use crate::{
     access::Client,
     config::{Heartbeat, OnDisconnect},
@@ -27,6 +27,7 @@ struct Delivery<'a> {
     ctx: &'a mut Ctx,
     on_disconnect: OnDisconnect,
     heartbeat: Heartbeat,
+    silence: Silence,
     /// The client is there.
     listening: bool,
     /// The header went out before the upstream's own came.
@@ -104,7 +105,8 @@ impl Gateway {
         };
         let images = exchange.images();
         let (on_disconnect, heartbeat) = (images.on_disconnect, images.heartbeat.clone());
-        let mut delivery = Delivery { session, ctx, on_disconnect, heartbeat, listening: true, begun: None };
+        let silence = Silence::default();
+        let mut delivery = Delivery { session, ctx, on_disconnect, heartbeat, silence, listening: true, begun: None };
         let pulse = if exchange.wants_events() { Pulse::Events } else { Pulse::Json };
         let Ok(answer) = delivery.wait(Box::pin(exchange.run()), pulse).await else {
             return Ok(());
@@ -234,7 +236,7 @@ impl Delivery<'_> {
             tokio::select! {
                 biased;
                 done = &mut work => return Ok(Some(done)),
-                () = silence(heartbeat) => return Ok(None),
+                () = self.silence.lasts(heartbeat) => return Ok(None),
                 () = hung_up(self.session) => {
                     self.listening = false;
                     self.session.as_downstream_mut().set_keepalive(None);
@@ -314,13 +316,6 @@ impl Delivery<'_> {
     async fn write(&mut self, piece: Bytes, end: bool) {
         self.listening =
             self.listening && self.session.as_downstream_mut().write_response_body(piece, end).await.is_ok();
-    }
-}
-
-/// Resolves after this time; never without one.
-async fn silence(limit: Option<Duration>) {
-    match limit {
-        Some(limit) => tokio::time::sleep(limit).await,
-        None => std::future::pending().await,
+        self.silence.broken();
     }
 }

@@ -21,6 +21,7 @@ mod request_id;
 mod respond;
 mod route;
 pub mod server;
+mod silence;
 
 use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Instant};
 

@@ -55,6 +55,8 @@ pub enum Fill {
 #[derive(Debug)]
 pub struct Events {
     copy: BytesMut,
+    /// Bytes copied and events pushed so far.
+    said: u64,
     data: Option<(u32, Vec<u8>)>,
     queue: Vec<Event>,
     /// How many more pictures may be told.
@@ -66,12 +68,24 @@ pub struct Events {
 impl Events {
     /// At most this many pictures and links are told; further ones are to stay as they came.
     pub fn at_most(pictures: usize) -> Self {
-        Self { copy: BytesMut::new(), data: None, queue: Vec::new(), left: pictures, refused: 0 }
+        Self { copy: BytesMut::new(), said: 0, data: None, queue: Vec::new(), left: pictures, refused: 0 }
     }
 
     /// Bytes that leave as they are.
     pub fn copy(&mut self, bytes: &[u8]) {
+        self.said += bytes.len() as u64;
         self.copy.extend_from_slice(bytes);
+    }
+
+    /// How much has been said so far, in bytes and events; data of pictures do not count.
+    pub fn said(&self) -> u64 {
+        self.said
+    }
+
+    /// Takes the last bytes copied back. Nothing may have been said since.
+    pub fn take_back(&mut self, len: usize) {
+        self.said -= len as u64;
+        self.copy.truncate(self.copy.len().saturating_sub(len));
     }
 
     /// Decoded bytes of a picture are appended to this. They need no raw text.
@@ -85,6 +99,7 @@ impl Events {
     /// Any other event.
     pub fn push(&mut self, event: Event) {
         self.flush();
+        self.said += 1;
         self.queue.push(event);
     }
 

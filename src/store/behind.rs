@@ -3,23 +3,48 @@
 //! Memory for one value is this one buffer, however long the value grows. Nothing is read ahead meanwhile: to write it takes
 //! a tenth of a millisecond, and with many pictures at once a second buffer for each would double their memory.
 
-use tokio::task::spawn_blocking;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use super::StoreError;
 
-/// Size of a full buffer.
+/// Size of a full buffer, when there are many.
 pub(super) const BUFFER: usize = 128 * 1024;
+/// Size of a full buffer, when there are few: each costs two changes of threads.
+const LARGE: usize = 256 * 1024;
+/// What all buffers together may take before they become smaller.
+const TOGETHER: usize = 4 * 1024 * 1024;
+/// From here on a value counts as long: early, so that of many that begin together none has a large buffer.
+const LONG: usize = 32 * 1024;
 /// Smallest allocation of a buffer, so that tiny pictures stay cheap without growing byte by byte.
 const LEAST: usize = 4 * 1024;
+/// How many full buffers of one store are written at once. To copy one to the page cache is work for a processor: with a
+/// thread for each of many pictures it took a fifth longer, and their stacks cost memory.
+const AT_ONCE: usize = 8;
 
 /// Takes full buffers, in order, where it may block.
 pub(super) trait Drain: Send + 'static {
     fn drain(&mut self, piece: &[u8]) -> Result<(), StoreError>;
 }
 
+/// What the buffers of one store share.
+#[derive(Debug)]
+pub(super) struct Desk {
+    turns: Arc<Semaphore>,
+    /// Values with more than [`LONG`] so far.
+    long: AtomicUsize,
+}
+
 /// Collects bytes and hands full buffers to a [`Drain`].
 #[derive(Debug)]
 pub(super) struct Behind<D> {
+    desk: Arc<Desk>,
+    /// It is counted among the long ones.
+    is_long: bool,
     filling: Vec<u8>,
     /// The filling buffer is handed over when it holds this much and more comes.
     limit: usize,
@@ -27,10 +52,27 @@ pub(super) struct Behind<D> {
     drain: Option<D>,
 }
 
+// === impl Desk ===
+
+impl Default for Desk {
+    fn default() -> Self {
+        Self { turns: Arc::new(Semaphore::new(AT_ONCE)), long: AtomicUsize::new(0) }
+    }
+}
+
+impl Desk {
+    /// How large a buffer may be now.
+    fn buffer(&self) -> usize {
+        (TOGETHER / self.long.load(Ordering::Relaxed).max(1)).clamp(BUFFER, LARGE)
+    }
+}
+
+// === impl Behind ===
+
 impl<D: Drain> Behind<D> {
     /// Nothing is handed over before more than `first` bytes have come.
-    pub(super) fn new(drain: D, first: usize) -> Self {
-        Self { filling: Vec::new(), limit: first, drain: Some(drain) }
+    pub(super) fn new(desk: Arc<Desk>, drain: D, first: usize) -> Self {
+        Self { desk, is_long: false, filling: Vec::new(), limit: first, drain: Some(drain) }
     }
 
     /// Appends. After a failure nothing works any more.
@@ -60,33 +102,84 @@ impl<D: Drain> Behind<D> {
     }
 
     /// The drain, and what has not been handed to it.
-    pub(super) fn into_parts(self) -> Result<(D, Vec<u8>), StoreError> {
-        Ok((self.drain.ok_or(StoreError::CutOff)?, self.filling))
+    pub(super) fn into_parts(mut self) -> Result<(D, Vec<u8>), StoreError> {
+        Ok((self.drain.take().ok_or(StoreError::CutOff)?, std::mem::take(&mut self.filling)))
     }
 
     async fn hand_over(&mut self) -> Result<(), StoreError> {
+        let turn = Arc::clone(&self.desk.turns).acquire_owned().await.map_err(|_| StoreError::CutOff)?;
         let mut drain = self.drain.take().ok_or(StoreError::CutOff)?;
         let full = std::mem::take(&mut self.filling);
         let job = spawn_blocking(move || {
             let result = drain.drain(&full);
+            drop(turn);
             (drain, full, result)
         });
         let (drain, mut buffer, result) = job.await.map_err(|_| StoreError::CutOff)?;
         result?;
+        self.limit = self.desk.buffer();
         buffer.clear();
-        buffer.shrink_to(BUFFER);
+        buffer.shrink_to(self.limit);
         self.filling = buffer;
-        self.limit = BUFFER;
         self.drain = Some(drain);
         Ok(())
     }
 
-    /// Doubles the buffer as needed, but never beyond what it may hold.
+    /// Doubles the buffer as needed, but never beyond what it may hold. A value that is long is counted.
     fn reserve(&mut self, more: usize) {
         let needed = self.filling.len() + more;
         if needed > self.filling.capacity() {
             let capacity = needed.max(self.filling.capacity() * 2).max(LEAST).min(self.limit);
             self.filling.reserve_exact(capacity - self.filling.len());
+            if capacity > LONG && !std::mem::replace(&mut self.is_long, true) {
+                self.desk.long.fetch_add(1, Ordering::Relaxed);
+            }
         }
+    }
+}
+
+impl<D> Drop for Behind<D> {
+    fn drop(&mut self) {
+        if self.is_long {
+            self.desk.long.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Sizes(Vec<usize>);
+
+    impl Drain for Sizes {
+        fn drain(&mut self, piece: &[u8]) -> Result<(), StoreError> {
+            self.0.push(piece.len());
+            Ok(())
+        }
+    }
+
+    async fn long(desk: &Arc<Desk>) -> Behind<Sizes> {
+        let mut behind = Behind::new(Arc::clone(desk), Sizes::default(), BUFFER);
+        behind.write(&vec![0; 3 * LARGE]).await.unwrap();
+        behind
+    }
+
+    #[tokio::test]
+    async fn buffers_are_smaller_the_more_there_are() {
+        let desk = Arc::<Desk>::default();
+        let first = long(&desk).await;
+        assert_eq!(first.drain.as_ref().unwrap().0, [BUFFER, LARGE, LARGE]);
+        let mut many = Vec::new();
+        for _ in 0..TOGETHER / BUFFER {
+            many.push(long(&desk).await);
+        }
+        assert!(long(&desk).await.drain.as_ref().unwrap().0.iter().all(|size| *size == BUFFER));
+        drop((first, many));
+        assert_eq!(desk.long.load(Ordering::Relaxed), 0);
+        let (sizes, rest) = long(&desk).await.into_parts().unwrap();
+        assert_eq!((sizes.0, rest.len()), (vec![BUFFER, LARGE, LARGE], LARGE - BUFFER));
+        assert_eq!(desk.long.load(Ordering::Relaxed), 0);
     }
 }

@@ -99,6 +99,8 @@ struct Inner {
     looks: looks::Looks,
     variants: variants::Variants,
     index: index::Keeper,
+    /// What those that fill buffers share.
+    desk: Arc<behind::Desk>,
 }
 
 impl Store {
@@ -118,6 +120,7 @@ impl Store {
                 looks: looks::Looks::new(settings.ttl),
                 variants: variants::Variants::default(),
                 index: index::Keeper::start(Arc::clone(&files))?,
+                desk: Arc::default(),
                 files,
             }),
         })

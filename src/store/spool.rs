@@ -44,7 +44,7 @@ enum Place {
 
 impl Spool {
     pub(super) fn new(store: Arc<Inner>) -> Self {
-        Self { behind: Behind::new(Unnamed { store, file: None }, IN_MEMORY), len: 0 }
+        Self { behind: Behind::new(Arc::clone(&store.desk), Unnamed { store, file: None }, IN_MEMORY), len: 0 }
     }
 
     /// Appends. After an error the spool is lost.

@@ -20,7 +20,7 @@ const LONGEST_HEAD: usize = 1024 * 1024;
 
 /// Takes the bytes of one picture.
 ///
-/// Up to 128 KiB stay in memory; a longer one goes to a file in `tmp/`, 128 KiB at a time.
+/// Up to 128 KiB stay in memory; a longer one goes to a file in `tmp/`, 128 or 256 KiB at a time.
 /// Dropping it removes the file.
 #[derive(Debug)]
 pub struct PictureWriter {
@@ -51,7 +51,11 @@ pub struct Replay {
 
 impl PictureWriter {
     pub(super) fn new(store: Arc<Inner>) -> Self {
-        Self { behind: Behind::new(Spooling::new(Arc::clone(&store)), BUFFER), store, len: 0 }
+        Self { behind: Self::buffer(&store), store, len: 0 }
+    }
+
+    fn buffer(store: &Arc<Inner>) -> Behind<Spooling> {
+        Behind::new(Arc::clone(&store.desk), Spooling::new(Arc::clone(store)), BUFFER)
     }
 
     /// Appends bytes of any number. After an error the picture is lost.
@@ -72,7 +76,7 @@ impl PictureWriter {
     /// [`StoreError::NotAPicture`] leaves everything as it is: [`into_replay`](Self::into_replay) gives the bytes back.
     pub async fn finish(&mut self) -> Result<Staged, StoreError> {
         let format = self.format().await?;
-        let fresh = Behind::new(Spooling::new(Arc::clone(&self.store)), BUFFER);
+        let fresh = Self::buffer(&self.store);
         let len = std::mem::take(&mut self.len);
         let (mut spooling, rest) = std::mem::replace(&mut self.behind, fresh).into_parts()?;
         let (id, content) = if spooling.tmp.is_some() {
