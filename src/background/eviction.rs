@@ -23,7 +23,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::{ages::Ages, calendar::Calendar};
 use crate::{
     config,
-    store::{Archiving, Cursor, Entry, IndexState, Store, StoreError},
+    store::{Archiving, Cursor, Entry, IndexState, Store, StoreError, unix_ms},
     telemetry::Metrics,
 };
 
@@ -317,11 +317,6 @@ impl Sweeper {
 
 fn is_evictable(entry: &Entry) -> bool {
     entry.local && entry.archive == Archiving::Done && !entry.pinned
-}
-
-pub(super) fn unix_ms(date: SystemTime) -> u64 {
-    let since = date.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The entries of the index, oldest first.

@@ -4,8 +4,7 @@
 use std::time::SystemTime;
 
 use crate::{
-    background::eviction::unix_ms,
-    store::{Findings, IndexState, Store},
+    store::{Findings, IndexState, Store, unix_ms},
     telemetry::Metrics,
 };
 

@@ -79,6 +79,7 @@ pub(super) struct Log {
 struct Kept {
     requests: VecDeque<Received>,
     bodies: usize,
+    posts: u64,
 }
 
 // === impl Received ===
@@ -166,13 +167,14 @@ impl Log {
     pub(super) fn push(&self, received: Received) {
         let mut kept = self.kept();
         kept.bodies += received.body.as_ref().map_or(0, Bytes::len);
+        kept.posts += u64::from(received.method == Method::POST);
         kept.requests.push_back(received);
         if kept.requests.len() > KEPT
             && let Some(oldest) = kept.requests.pop_front()
         {
             kept.bodies -= oldest.body.map_or(0, |body| body.len());
         }
-        let Kept { requests, bodies } = &mut *kept;
+        let Kept { requests, bodies, .. } = &mut *kept;
         for received in requests {
             if *bodies <= KEPT_BODIES {
                 break;
@@ -185,6 +187,10 @@ impl Log {
 
     pub(super) fn all(&self) -> Vec<Received> {
         self.kept().requests.iter().cloned().collect()
+    }
+
+    pub(super) fn posts(&self) -> u64 {
+        self.kept().posts
     }
 
     pub(super) fn clear(&self) {

@@ -83,6 +83,11 @@ impl Demo {
         self.house.log.all()
     }
 
+    /// How many POST requests came since the start or the last [`clear`](Self::clear): what a real upstream charges for.
+    pub fn posts(&self) -> u64 {
+        self.house.log.posts()
+    }
+
     /// Waits until `count` requests came since the start or the last [`clear`](Self::clear), then returns them.
     pub async fn received_at_least(&self, count: usize) -> Vec<Received> {
         self.house.log.at_least(count).await;

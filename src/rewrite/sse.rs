@@ -22,6 +22,8 @@ pub(super) enum Line<'a> {
     End(&'a [u8]),
     /// The end of an empty line: the event ends.
     Blank(&'a [u8]),
+    /// The LF of a line end whose CR came in an earlier piece.
+    Rest(&'a [u8]),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +58,7 @@ impl Framer {
         let mut rest = piece;
         while let Some(&first) = rest.first() {
             if std::mem::take(&mut self.after_cr) && first == b'\n' {
-                tell(Line::Other(b"\n"));
+                tell(Line::Rest(b"\n"));
                 rest = rest.get(1..).unwrap_or_default();
                 continue;
             }
@@ -149,7 +151,7 @@ mod tests {
             let (letter, text) = match line {
                 Line::DataStart(text) => ('D', text),
                 Line::Data(text) => ('d', text),
-                Line::Other(text) => ('o', text),
+                Line::Other(text) | Line::Rest(text) => ('o', text),
                 Line::End(text) => ('e', text),
                 Line::Blank(text) => ('B', text),
             };

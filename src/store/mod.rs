@@ -77,7 +77,7 @@ pub use growing::{Failure, Filling, Growing};
 pub use index::{Archiving, Counts, Cursor, Entry, Findings, IndexState, InvalidCursor, Page};
 pub use picture::{Body, Facts, Picture};
 pub use rebuild::{Rebuild, Rebuilt};
-pub use record::{Archived, Generation, NewRecord, Record};
+pub use record::{Archived, Generation, NewRecord, Record, unix_ms};
 pub use spool::{Spool, SpoolReader};
 pub use state::State;
 pub use verify::{Checked, Fault, Finding, Mended, Progress, Verify};

@@ -165,7 +165,7 @@ impl Record {
 }
 
 /// Milliseconds since 1970; 0 for a time before that.
-pub(super) fn unix_ms(time: SystemTime) -> u64 {
+pub fn unix_ms(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

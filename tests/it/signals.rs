@@ -114,7 +114,7 @@ async fn restart(requests: u64) {
     let fine = |outcome: &Outcome| outcome.is_good() || matches!(outcome, Outcome::Refused | Outcome::Reset);
     assert_eq!(seen.times(|outcome| !fine(outcome)), 0, "{:?}\n{}", seen.outcomes(), process.stderr());
     // No process had accepted those connections: nothing was done for them.
-    let paid = site.demo().received().iter().filter(|received| received.method == http::Method::POST).count();
+    let paid = usize::try_from(site.demo().posts()).unwrap();
     assert_eq!(paid, seen.urls().len(), "a picture was drawn and its URL not answered");
     all_there(seen.urls()).await;
 }

@@ -1,0 +1,277 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::rewrite::conversation::Piece;
+
+fn scan(route: Route, text: &str) -> Result<Findings, ScanError> {
+    let scan = |size: usize| {
+        let mut scanner = RequestScanner::new(route);
+        for piece in text.as_bytes().chunks(size) {
+            scanner.push(piece)?;
+        }
+        scanner.finish()
+    };
+    let whole = scan(text.len().max(1));
+    for size in [1, 2, 3, 7] {
+        assert_eq!(scan(size).is_ok(), whole.is_ok());
+        if let (Ok(a), Ok(b)) = (scan(size), &whole) {
+            assert_eq!(&a, b, "in pieces of {size}");
+        }
+    }
+    whole
+}
+
+fn at(text: &str, span: &Range<u64>) -> String {
+    text[span.start as usize..span.end as usize].to_owned()
+}
+
+fn without(text: &str, span: &Range<u64>) -> String {
+    text[..span.start as usize].to_owned() + &text[span.end as usize..]
+}
+
+#[test]
+fn fields_are_found_with_the_text_to_take_out() {
+    for (text, rest) in [
+        (r#"{"model":"m","response_format":"url","n":1}"#, r#"{"model":"m","n":1}"#),
+        (r#"{"response_format" : "url" , "model":"m"}"#, r#"{ "model":"m"}"#),
+        (r#"{"model":"m" , "response_format":"url" }"#, r#"{"model":"m"  }"#),
+        (r#"{"response_format":"url"}"#, r#"{}"#),
+        (
+            r#"{"a":{"response_format":"no","b":[1,2]},"response_format":"url"}"#,
+            r#"{"a":{"response_format":"no","b":[1,2]}}"#,
+        ),
+    ] {
+        let field = scan(Route::Images, text).unwrap().response_format.unwrap();
+        assert_eq!(field.value, "url");
+        assert_eq!(at(text, &field.span), "\"url\"");
+        assert_eq!(without(text, &field.member), rest);
+    }
+    let text = r#"{"model":"g\u0070t-4","stream":true,"prompt":"a cat","metadata":{"model":"x"}}"#;
+    let found = scan(Route::Images, text).unwrap();
+    let model = found.model.unwrap();
+    assert_eq!((model.value.as_str(), at(text, &model.span).as_str()), ("gpt-4", r#""g\u0070t-4""#));
+    assert!(found.stream);
+    assert_eq!(found.prompt, "a cat");
+}
+
+#[test]
+fn the_prompt_is_the_users_last_text() {
+    let long = "画".repeat(6000);
+    for (route, text, prompt) in [
+        (Route::Images, format!(r#"{{"prompt":"{long}"}}"#), "画".repeat(8192 / 3)),
+        (Route::Images, format!(r#"{{"prompt":"{}"}}"#, "\\u753b".repeat(6000)), "画".repeat(8190 / 3)),
+        (
+            Route::Chat,
+            r#"{"messages":[{"role":"user","content":"a cat"},{"content":"sure","role":"assistant"}]}"#.into(),
+            "a cat".into(),
+        ),
+        (
+            Route::Chat,
+            r#"{"messages":[{"role":"user","content":[{"type":"text","text":"x"},{"type":"image_url"}]}]}"#.into(),
+            "x".into(),
+        ),
+        (Route::Responses, r#"{"input":"a dog"}"#.into(), "a dog".into()),
+        (
+            Route::Responses,
+            r#"{"input":[{"role":"user","content":[{"text":"a"}]},{"type":"reasoning"}]}"#.into(),
+            "a".into(),
+        ),
+    ] {
+        assert_eq!(scan(route, &text).unwrap().prompt, prompt);
+    }
+}
+
+#[test]
+fn a_null_response_format_can_be_taken_out() {
+    let text = r#"{"model":"m","response_format": null ,"n":1}"#;
+    let field = scan(Route::Images, text).unwrap().response_format.unwrap();
+    assert_eq!(field.value, "");
+    assert_eq!(without(text, &field.member), r#"{"model":"m","n":1}"#);
+}
+
+#[test]
+fn references_are_found_where_routes_have_them_and_nowhere_else() {
+    let u = "https://x.example/a.png";
+    let rows: &[(Route, &str, &[&str])] = &[
+        (
+            Route::Chat,
+            r#"{"messages":[{"role":"user","content":[{"type":"text","text":"$"},{"type":"image_url","image_url":{"url":"$"}},{"type":"image_url","image_url":"$"},{"type":"input_audio","input_audio":{"data":"$"}},{"type":"file","file":{"file_data":"$"}}]},{"images":[{"image_url":{"url":"$"}}],"tool_calls":[{"function":{"arguments":"$"}}]}]}"#,
+            &[
+                "messages[0].content[1].image_url.url",
+                "messages[0].content[2].image_url",
+                "messages[1].images[0].image_url.url",
+            ],
+        ),
+        (
+            Route::Responses,
+            r#"{"input":[{"content":[{"type":"input_image","image_url":"$"},{"type":"input_file","file_url":"$"}]},{"type":"function_call_output","output":[{"image_url":"$"}]},{"type":"computer_call_output","output":{"image_url":"$"}},{"type":"image_generation_call","result":"$"}],"tools":[{"input_image_mask":{"image_url":"$"}}],"prompt":{"variables":{"v":{"image_url":"$"}}}}"#,
+            &[
+                "input[0].content[0].image_url",
+                "input[1].output[0].image_url",
+                "input[2].output.image_url",
+                "input[3].result",
+                "tools[0].input_image_mask.image_url",
+                "prompt.variables.….image_url",
+            ],
+        ),
+        (
+            Route::Images,
+            r#"{"prompt":"$","image":"$","images":["$",{"image_url":"$"},{"file_id":"$"}],"mask":{"image_url":"$"},"user":"$"}"#,
+            &["image", "images[0]", "images[1].image_url", "mask.image_url"],
+        ),
+        (
+            Route::Images,
+            r#"{"image":{"url":"$","type":"image_url"},"input_references":[{"type":"image_url","image_url":{"url":"$"}}]}"#,
+            &["image.url", "input_references[0].image_url.url"],
+        ),
+        (
+            Route::Images,
+            r#"{"image":["$","data:image/png;base64,AAAA","iVBORw0KGgo="],"reference_images":["$"]}"#,
+            &["image[0]", "reference_images[0]"],
+        ),
+    ];
+    for (route, text, paths) in rows {
+        let text = text.replace('$', u);
+        let found = scan(*route, &text).unwrap().references;
+        assert_eq!(found.iter().map(|r| r.path.as_str()).collect::<Vec<_>>(), *paths);
+        for reference in found {
+            assert_eq!(reference.url, u);
+            assert_eq!(at(&text, &reference.span), format!("\"{u}\""));
+        }
+    }
+}
+
+#[test]
+fn a_mask_is_noticed_and_null_is_none() {
+    for (route, text, has_mask) in [
+        (Route::Images, r#"{"mask":{"file_id":"f"}}"#, true),
+        (Route::Images, r#"{"mask":"x"}"#, true),
+        (Route::Images, r#"{"mask":null,"x":{"mask":1}}"#, false),
+        (Route::Responses, r#"{"tools":[{"input_image_mask":{}}]}"#, true),
+        (Route::Chat, r#"{"mask":"x"}"#, false),
+    ] {
+        assert_eq!(scan(route, text).unwrap().has_mask, has_mask, "{text}");
+    }
+}
+
+#[test]
+fn pictures_in_lists_are_counted_with_the_bytes_that_stand_there() {
+    let base64 = "A".repeat(400);
+    let text = r#"{"messages":[{"role":"user","content":[{"type":"text","text":"$"},
+        {"type":"image_url","image_url":{"url":"data:image/png;base64,$"}},{"type":"image_url","image_url":{"url":"http://x/a"}},
+        {"type":"image","source":{"type":"base64","data":"$"}},{"type":"image_url","image_url":{"url":"short"}},
+        {"type":"input_audio","input_audio":{"data":"$"}}]},{"role":"assistant","images":["$"],"tool_calls":["$"]}]}"#;
+    let found = scan(Route::Chat, &text.replace('$', &base64)).unwrap().conversation;
+    let seen: Vec<_> = found.elements.iter().map(|element| (element.turn, element.inline)).collect();
+    assert_eq!(seen, [(0, 300), (0, 0), (0, 300), (1, 300)]);
+    assert_eq!(found.last_user, Some(0));
+}
+
+#[test]
+fn there_is_an_end_to_pictures_and_turns_cost_nothing() {
+    let part = r#"{"image_url":"http://x/a"},"#.repeat(MOST_PICTURES);
+    let chat = |parts: &str| format!(r#"{{"messages":[{{"content":[{parts}1]}}]}}"#);
+    let scan = |text: &str| {
+        let mut scanner = RequestScanner::new(Route::Chat);
+        scanner.push(text.as_bytes())?;
+        scanner.finish()
+    };
+    assert_eq!(scan(&chat(&part)).unwrap().references.len(), MOST_PICTURES);
+    assert_eq!(scan(&chat(&format!("{part}{{\"image\":\"a:\"}},"))), Err(ScanError::TooManyPictures));
+    let mention = "![a](http://x/images/a)".repeat(MOST_PICTURES + 1);
+    let turns = r#"{"role":"user","content":"a"},"#.repeat(1000);
+    let text = format!(r#"{{"messages":[{turns}{{"role":"assistant","content":"{mention}"}},{turns}1]}}"#);
+    let found = scan(&text).unwrap().conversation;
+    assert_eq!(found.mentions.len(), MOST_PICTURES);
+    assert_eq!(found.last_user, Some(2000));
+}
+
+#[test]
+fn what_cannot_be_used_says_why() {
+    use ScanError::*;
+    for (text, error) in [
+        ("[]", NotAnObject),
+        ("\"x\"", NotAnObject),
+        (r#"{"model":"a","model":"b"}"#, Repeated("model")),
+        (r#"{"n":1,"\u006e":2}"#, Repeated("n")),
+        (r#"{"stream":true,"stream":false}"#, Repeated("stream")),
+        (r#"{"model":1}"#, WrongType { field: "model", expected: "a string" }),
+        (r#"{"model":"m\ud800"}"#, WrongType { field: "model", expected: "text without lone surrogates" }),
+        (r#"{"model":{"a":1}}"#, WrongType { field: "model", expected: "a string" }),
+        (r#"{"response_format":{}}"#, WrongType { field: "response_format", expected: "a string" }),
+        (r#"{"stream":"yes"}"#, WrongType { field: "stream", expected: "true or false" }),
+    ] {
+        assert_eq!(scan(Route::Images, text), Err(error), "{text}");
+    }
+    for text in ["", "{", "nope", r#"{"a":1,}"#, &("{\"a\":".repeat(200))] {
+        assert!(matches!(scan(Route::Chat, text), Err(Invalid(_))), "{text}");
+    }
+    assert!(scan(Route::Chat, r#"{"messages":[{"n":1,"n":2}],"tools":[{"model":1}]}"#).is_ok());
+}
+
+/// A conversation in either dialect, with what matters in it, in any order.
+fn conversations() -> impl Strategy<Value = (Route, String)> {
+    let url = "http://g/images/a.png";
+    let text = prop::sample::select(vec![
+        "hi".to_owned(),
+        format!("![a]({url})"),
+        format!("<think>![b](<{url}>)</think>\\n\\nyes"),
+        format!("\\u0021[\\u00e9]({url}) \\u003cthink>\\ud83d\\ude00<\\/think>"),
+    ]);
+    let part = prop_oneof![
+        text.clone().prop_map(|text| format!(r#"{{"type":"text","text":"{text}"}}"#)),
+        Just(format!(r#"{{"image_url":{{"url":"{url}"}}}}"#)),
+        Just(format!(r#"{{"image_url":"{url}","text":"<think></think>"}}"#)),
+        Just(format!(r#"{{"source":{{"url":"{url}","type":"url"}}}}"#)),
+        Just(format!(r#""data:image/png;base64,{}""#, "AAAA".repeat(12))),
+        Just(" null ".to_owned()),
+    ];
+    let list = prop::collection::vec(part, 0..4).prop_map(|parts| format!("[{}]", parts.join(" ,")));
+    let content = prop_oneof![text.prop_map(|text| format!("\"{text}\"")), list.clone(), Just("null".to_owned())];
+    let role = prop::sample::select(vec!["user", "assistant", "tool"]);
+    let turn = (role, content, list, any::<bool>()).prop_map(|(role, content, list, first)| match first {
+        true => format!(r#"{{"role":"{role}","content":{content},"images":{list}}}"#),
+        false => format!(r#"{{"output":{list},"content":{content} ,"role":"{role}"}}"#),
+    });
+    let turns = prop::collection::vec(turn, 0..5).prop_map(|turns| turns.join(","));
+    (any::<bool>(), turns).prop_map(|(chat, turns)| match chat {
+        true => (Route::Chat, format!(r#"{{"messages":[{turns}]}}"#)),
+        false => (Route::Responses, format!(r#"{{"input":[{turns}]}}"#)),
+    })
+}
+
+proptest! {
+    #[test]
+    fn any_cut_gives_the_same_and_edits_leave_json(
+        (route, text) in conversations(), left_out in any::<u32>(),
+    ) {
+        // Cuts it in several sizes and compares.
+        let found = scan(route, &text).unwrap();
+        let conversation = found.conversation;
+        let omitted: Vec<usize> = (0..conversation.elements.len()).filter(|at| left_out >> (at % 32) & 1 == 1).collect();
+        let mut edits = conversation.omit(&omitted);
+        edits.extend(conversation.strip(&omitted));
+        edits.extend(conversation.attach(conversation.mentions.iter().zip(0..)));
+        edits.sort_by_key(|edit| (edit.span.start, edit.span.end));
+        let (mut out, mut known) = (String::new(), 0);
+        for edit in edits {
+            prop_assert!(edit.span.start >= known, "edits overlap in {}", text);
+            out += &at(&text, &(known..edit.span.start));
+            for piece in edit.with {
+                out += match &piece {
+                    Piece::Text(text) => text,
+                    Piece::Picture(_) => "data:,",
+                };
+            }
+            known = edit.span.end;
+        }
+        out += &at(&text, &(known..text.len() as u64));
+        let again = scan(route, &out);
+        prop_assert!(again.is_ok(), "{}\n{}", text, out);
+        let again = again.unwrap().conversation;
+        prop_assert_eq!(again.thoughts.len(), 0);
+        // What is attached here is too short to count as a picture.
+        prop_assert_eq!(again.elements.len() + omitted.len(), conversation.elements.len());
+        prop_assert_eq!(again.last_user, conversation.last_user);
+    }
+}

@@ -1,0 +1,386 @@
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::*;
+use crate::rewrite::{
+    answer::Form,
+    shape::Shape,
+    testing::{PNG, PNG_BASE64, Renderer},
+};
+
+fn rules(shape: Shape, form: Form) -> Rules {
+    Rules::new(shape, form)
+}
+
+fn rewrite_pieces<'a>(rules: Rules, pieces: impl IntoIterator<Item = &'a [u8]>) -> String {
+    let mut rewriter = StreamRewriter::new(rules);
+    let mut renderer = Renderer::default();
+    for piece in pieces {
+        renderer.events(rewriter.push(piece));
+    }
+    renderer.events(rewriter.finish());
+    renderer.text()
+}
+
+/// Rewrites the stream whole, in pieces of several sizes and cut at every place; all must agree.
+#[track_caller]
+fn rewrite(rules: Rules, text: &str) -> String {
+    let text = text.as_bytes();
+    let whole = rewrite_pieces(rules, [text]);
+    for size in [1, 2, 7, 64, 1000] {
+        assert_eq!(rewrite_pieces(rules, text.chunks(size)), whole, "in pieces of {size}");
+    }
+    for cut in (0..=text.len()).step_by(1 + text.len() / 2000) {
+        let (a, b) = text.split_at(cut);
+        assert_eq!(rewrite_pieces(rules, [a, b]), whole, "cut at {cut}");
+    }
+    whole
+}
+
+fn fixture(name: &str) -> String {
+    let path = format!("{}/tests/fixtures/wire/{name}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(path).unwrap()
+}
+
+fn picture(name: &str) -> String {
+    let path = format!("{}/tests/fixtures/wire/img/{name}", env!("CARGO_MANIFEST_DIR"));
+    Renderer::url(&std::fs::read(path).unwrap())
+}
+
+/// The JSON of every event.
+fn data(stream: &str) -> Vec<Value> {
+    let lines = stream.lines().filter_map(|line| line.strip_prefix("data:"));
+    lines.filter_map(|line| serde_json::from_str(line.trim()).ok()).collect()
+}
+
+/// The text a client puts together, of one choice.
+fn content(stream: &str, choice: u64) -> String {
+    let of_choice = |event: &Value| {
+        let choices = event["choices"].as_array().cloned().unwrap_or_default();
+        let mine = choices.into_iter().find(|c| c["index"] == choice)?;
+        Some(mine["delta"]["content"].as_str()?.to_owned())
+    };
+    data(stream).iter().filter_map(of_choice).collect()
+}
+
+fn delta(index: u32, text: &str) -> String {
+    format!(
+        "data: {{\"id\":\"c\",\"choices\":[{{\"index\":{index},\"delta\":{{\"content\":\"{text}\"}},\"finish_reason\":null}}]}}\n\n"
+    )
+}
+
+fn stop(index: u32) -> String {
+    format!("data: {{\"id\":\"c\",\"choices\":[{{\"index\":{index},\"delta\":{{}},\"finish_reason\":\"stop\"}}]}}\n\n")
+}
+
+#[test]
+fn markdown_cut_over_many_deltas_becomes_one_url() {
+    let stream = fixture("resp.chat.markdown-split.sse");
+    let out = rewrite(rules(Shape::Chat, Form::Url), &stream);
+    assert_eq!(content(&out, 0), content(&stream, 0).replace(&data_uri(&content(&stream, 0)), &picture("noise16.png")));
+    assert!(out.ends_with(&stream[stream.len() - 20..]));
+    assert!(!out.contains("base64"));
+    assert_eq!(rewrite(rules(Shape::Chat, Form::AsCame), &stream), stream);
+}
+
+fn data_uri(text: &str) -> String {
+    let start = text.find("data:").unwrap();
+    let len = text[start..].find(')').unwrap_or(text.len() - start);
+    text[start..start + len].to_owned()
+}
+
+#[test]
+fn streams_of_every_shape_keep_everything_but_the_pictures() {
+    for (name, shape, pictures) in [
+        ("resp.chat.delta-images.sse", Shape::Chat, &[("data:image/png;base64,", "px2.png")][..]),
+        ("resp.images.stream-generation.sse", Shape::Images, &[("", "px2.png")]),
+        ("resp.images.stream-edit.sse", Shape::Images, &[("", "px2.webp")]),
+        ("resp.responses.stream.sse", Shape::Responses, &[("", "px2.png")]),
+    ] {
+        let stream = fixture(name);
+        let out = rewrite(rules(shape, Form::Url), &stream);
+        for (prefix, file) in pictures {
+            let bytes =
+                std::fs::read(format!("{}/tests/fixtures/wire/img/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+            let base64 = format!("{prefix}{}", base64_simd::STANDARD.encode_to_string(&bytes));
+            let url = Renderer::url(&bytes);
+            let kept: Vec<Value> = data(&out);
+            let mut expected = String::new();
+            for line in stream.lines() {
+                let partial = line.contains("partial_image");
+                let line = if partial { line.to_owned() } else { line.replace(&base64, &url) };
+                let line = if shape == Shape::Images && !partial { line.replace("b64_json", "url") } else { line };
+                expected.push_str(&line);
+                expected.push('\n');
+            }
+            assert_eq!(out, expected, "{name}");
+            assert!(!kept.is_empty());
+        }
+        assert_eq!(rewrite(rules(shape, Form::AsCame), &stream), stream, "{name}");
+    }
+}
+
+#[test]
+fn arks_finished_pictures_and_failures_are_told_apart() {
+    let stream = fixture("resp.images.ark-stream.sse");
+    let out = rewrite(rules(Shape::Images, Form::Url), &stream);
+    let (before, after) = (data(&stream), data(&out));
+    assert_eq!(before.len(), after.len());
+    for (before, after) in before.iter().zip(&after) {
+        if before["type"].as_str().is_some_and(|name| name.ends_with("partial_succeeded")) {
+            assert!(after["url"].as_str().unwrap().starts_with("u:"), "{after}");
+            assert!(after.get("b64_json").is_none());
+        } else {
+            assert_eq!(before, after);
+        }
+    }
+}
+
+#[test]
+fn choices_are_told_apart_wherever_their_index_stands() {
+    let (a, b) =
+        (format!("![a](data:image/png;base64,{PNG_BASE64})"), format!("x data:image/png;base64,{PNG_BASE64} y"));
+    let mut stream = String::new();
+    for at in 0..a.len().max(b.len()).div_ceil(5) {
+        for (index, text) in [(0, &a), (1, &b)] {
+            if let Some(piece) = text.get(at * 5..(at * 5 + 5).min(text.len())) {
+                stream.push_str(&delta(index, piece));
+            }
+        }
+    }
+    stream.push_str(&(stop(0) + &stop(1) + "data: [DONE]\n\n"));
+    let out = rewrite(rules(Shape::Chat, Form::Url), &stream);
+    assert_eq!(content(&out, 0), format!("![a]({})", Renderer::url(PNG)));
+    assert_eq!(content(&out, 1), format!("x {} y", Renderer::url(PNG)));
+}
+
+/// Regression 17: it went out behind the line that was cut, as a part of it.
+#[test]
+fn held_text_is_an_event_of_its_own_when_the_stream_is_cut() {
+    let cut = |text: &str| format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}");
+    for (tail, joined) in [
+        (": a comment".to_owned(), "see data:im"),
+        ("event: x\nid: 3".into(), "see data:im"),
+        ("data00: x".into(), "see data:im"),
+        ("dat".into(), "see data:im"),
+        (delta(0, "age").trim_end().to_owned(), "see data:image"),
+        (delta(0, "age").trim_end().to_owned() + "\n", "see data:image"),
+        (cut("age"), "see data:image"),
+    ] {
+        let out = rewrite(rules(Shape::Chat, Form::Url), &(delta(0, "see data:im") + &tail));
+        let events: Vec<&str> = out.split("\n\n").collect();
+        let texts = events.iter().filter(|event| event.trim_start().starts_with("data: {")).count();
+        assert!(texts >= 2 && out.matches("data: {").count() == texts, "{tail}: {out}");
+        assert!(tail.contains("data: {") || content(&out, 0) == joined, "{tail}: {out}");
+    }
+}
+
+/// Regression 18: an LF whose CR came in another piece counted as the start of the next event.
+#[test]
+fn line_ends_may_be_cut_in_the_middle() {
+    let url = Renderer::url(PNG);
+    let pieces = ["see ", "data:image/", "png;base64,", &PNG_BASE64[..40], &PNG_BASE64[40..], " and data:im"];
+    for end in ["\n", "\r", "\r\n"] {
+        let stream: String = pieces.iter().map(|text| delta(0, text)).collect::<String>() + &stop(0);
+        let out = rewrite(rules(Shape::Chat, Form::Url), &stream.replace('\n', end));
+        assert_eq!(content(&out.replace(end, "\n"), 0), format!("see {url} and data:im"));
+        assert!(end == "\n" || !out.replace(end, "").contains('\n'), "{out:?}");
+    }
+}
+
+#[test]
+fn held_text_goes_out_before_what_ends_it() {
+    let uri = format!("data:image/png;base64,{PNG_BASE64}");
+    let url = Renderer::url(PNG);
+    let tool = "data: {\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[]}}]}\n\n".to_owned();
+    let last = |text: &str| {
+        format!(
+            "data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}},\"finish_reason\":\"length\"}}]}}\n\n"
+        )
+    };
+    for (text, tail, joined) in [
+        ("see data:im", stop(0), "see data:im".to_owned()),
+        ("see data:im", "data: [DONE]\n\n".into(), "see data:im".into()),
+        ("see data:im", String::new(), "see data:im".into()),
+        ("see data:im", "data: {\"error\":{\"message\":\"x\"}}\n\n".into(), "see data:im".into()),
+        ("see data:im", tool, "see data:im".into()),
+        ("see data:im", last("age"), "see data:image".into()),
+        (&uri, stop(0), url.clone()),
+        (&uri, String::new(), url.clone()),
+        (&uri[..60], stop(0), uri[..60].to_owned()),
+        (&uri[..40], last(&uri[40..]), url.clone()),
+    ] {
+        let stream = delta(0, text) + &tail;
+        let out = rewrite(rules(Shape::Chat, Form::Url), &stream);
+        assert_eq!(content(&out, 0), joined, "{text} then {tail}");
+        if !tail.contains("length") {
+            assert!(out.ends_with(&tail), "{out}");
+        }
+    }
+}
+
+#[test]
+fn framing_leaves_as_it_came() {
+    let json = "{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"}}]}";
+    for stream in [
+        "".to_owned(),
+        ": comment\n\n".into(),
+        format!("data: {json}\r\n\r\n: ping\r\n\r\ndata:{json}\r\n\r\n"),
+        format!("data: {json}\r\rid: 1\revent: x\rdata: {json}\r\r"),
+        format!("retry: 10\nid:\ndata:  {json}  \n\ndata: [DONE] \n\n"),
+        "data: {\"choices\":\ndata: [\ndata: ]}\n\n".into(),
+        "data: {\"a\":\n  \"b\"}\n\n".into(),
+        format!("data: {json}\n\ndata: {{\"choices\":[{{\"delta\":{{\"content\":\"cut"),
+        "data\n\nfoo\nevent: \n\n\n\n".into(),
+        "data: not json data:image/png;base64,iVBORw0KGgo\n\n".into(),
+    ] {
+        for form in [Form::Url, Form::AsCame] {
+            assert_eq!(rewrite(rules(Shape::Chat, form), &stream), stream);
+        }
+    }
+    let marked = format!("\u{feff}data: {json}\n\n");
+    assert_eq!(rewrite(rules(Shape::Chat, Form::Url), &marked), &marked[3..]);
+}
+
+#[test]
+fn data_over_several_lines_are_one_document() {
+    let stream = format!(
+        "data: {{\"type\":\"image_generation.completed\",\r\ndata: \"b64_json\":\r\ndata:\"{PNG_BASE64}\"}}\r\n\r\n"
+    );
+    let expected = stream.replace("b64_json", "url").replace(PNG_BASE64, &Renderer::url(PNG));
+    assert_eq!(rewrite(rules(Shape::Images, Form::Url), &stream), expected);
+}
+
+#[test]
+fn pictures_of_any_length_in_one_line_are_rewritten_while_they_arrive() {
+    let noise: Vec<u8> = (0..400_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let bytes = [PNG, &noise].concat();
+    let base64 = base64_simd::STANDARD.encode_to_string(&bytes);
+    let url = Renderer::url(&bytes);
+    let images = format!(
+        "event: image_generation.completed\ndata: {{\"type\":\"image_generation.completed\",\"b64_json\":\"{base64}\",\"usage\":{{}}}}\n\n"
+    );
+    let chat = delta(0, &format!("![x](data:image/png;base64,{base64})")) + &stop(0);
+    for (shape, stream, from, to) in [
+        (Shape::Images, images, format!("\"b64_json\":\"{base64}\""), format!("\"url\":\"{url}\"")),
+        (Shape::Chat, chat, format!("data:image/png;base64,{base64}"), url),
+    ] {
+        for size in [1 << 20, 65_536, 1000] {
+            let out = rewrite_pieces(rules(shape, Form::Url), stream.as_bytes().chunks(size));
+            assert!(out == stream.replace(&from, &to), "in pieces of {size}");
+        }
+    }
+}
+
+#[test]
+fn responses_text_agrees_in_deltas_and_in_repetitions() {
+    let uri = format!("data:image/png;base64,{PNG_BASE64}");
+    let mut stream = String::new();
+    for piece in uri.as_bytes().chunks(9) {
+        let piece = std::str::from_utf8(piece).unwrap();
+        stream.push_str(&format!("event: response.output_text.delta\ndata: {{\"type\":\"response.output_text.delta\",\"item_id\":\"m\",\"output_index\":1,\"content_index\":0,\"delta\":\"{piece}\"}}\n\n"));
+    }
+    let arguments = format!(
+        "event: response.function_call_arguments.delta\ndata: {{\"type\":\"response.function_call_arguments.delta\",\"delta\":\"{uri}\"}}\n\n"
+    );
+    let done = format!(
+        "event: response.output_text.done\ndata: {{\"type\":\"response.output_text.done\",\"text\":\"{uri}\"}}\n\n"
+    );
+    let out = rewrite(rules(Shape::Responses, Form::Url), &(stream + &arguments + &done));
+    let joined: String = data(&out)
+        .iter()
+        .filter(|event| event["type"] == "response.output_text.delta")
+        .map(|event| event["delta"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(joined, Renderer::url(PNG));
+    assert!(out.contains(&arguments), "arguments are never touched");
+    assert!(out.ends_with(&done.replace(&uri, &Renderer::url(PNG))));
+}
+
+#[test]
+fn events_whose_text_is_held_back_are_left_out_but_for_a_sign_of_life() {
+    let bytes = [PNG, &[7; 300_000]].concat();
+    let base64 = base64_simd::STANDARD.encode_to_string(&bytes);
+    let mut stream = delta(0, "") + &delta(0, "data:image/png;base64,") + &delta(0, "");
+    base64.as_bytes().chunks(1000).for_each(|piece| stream.push_str(&delta(0, str::from_utf8(piece).unwrap())));
+    stream.push_str(&stop(0));
+    let out = rewrite_pieces(rules(Shape::Chat, Form::Url), stream.as_bytes().chunks(777));
+    assert_eq!(content(&out, 0), Renderer::url(&bytes));
+    // What came empty leaves empty, and so does the event that shows that it is a picture; six signs of life for 440 KB.
+    assert_eq!(out.matches("\"content\":\"\"").count(), 2 + 1 + 6, "{out}");
+}
+
+#[test]
+fn a_delta_that_ends_with_an_escape_is_not_cut_inside_it() {
+    let stream: String = ["S\\u00ed", "\\u00da", "\\u4f1d", "ata:image", "\\\\u00d"]
+        .map(|text| format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n"))
+        .concat();
+    let out = rewrite_pieces(rules(Shape::Chat, Form::Url), [stream.as_bytes()]);
+    assert_eq!(content(&out, 0), "S\u{ed}\u{da}\u{4f1d}ata:image\\u00d");
+}
+
+proptest! {
+    /// Events that differ in their text alone take a shorter way; what comes out is the same.
+    #[test]
+    fn an_event_like_the_one_before_is_rewritten_like_any_other(
+        deltas in prop::collection::vec(prop_oneof![
+            Just(PNG_BASE64.to_owned()), Just(PNG_BASE64[..50].to_owned()), Just(PNG_BASE64[50..].to_owned()),
+            Just("data:image/png;base64,".into()), Just("data:im".into()), Just("age/png;base64,".into()),
+            Just(")".into()), Just("\\u00e9".into()), Just("\\".into()), Just("\"".into()), Just("\t".into()),
+            Just("\",\"reasoning_content\":\"data:image/png;base64,".into()), "[a-z ]{0,5}"
+        ], 0..12),
+        size in 1usize..300,
+    ) {
+        let stream = |mark: fn(usize) -> char| -> String {
+            let marked = |(at, text): (usize, &String)| delta(0, text).replacen("\"id\":", &format!("\"mark\":\"{}\",\"id\":", mark(at)), 1);
+            deltas.iter().enumerate().map(marked).collect()
+        };
+        let rules = rules(Shape::Chat, Form::Url);
+        let alike = rewrite_pieces(rules, stream(|_| 'x').as_bytes().chunks(size));
+        let unlike = rewrite_pieces(rules, [stream(|at| if at % 2 == 0 { 'y' } else { 'z' }).as_bytes()]);
+        // Those of the one kind that have no text left are left out.
+        let unmarked = unlike.replace("\"mark\":\"y\"", "\"mark\":\"x\"").replace("\"mark\":\"z\"", "\"mark\":\"x\"");
+        let with_text = |stream: String| -> Vec<String> {
+            stream.split("\n\n").filter(|event| !event.contains("\"content\":\"\"")).map(str::to_owned).collect()
+        };
+        prop_assert_eq!(with_text(alike), with_text(unmarked));
+    }
+
+    #[test]
+    fn any_cut_gives_the_same_and_no_text_is_lost(
+        deltas in prop::collection::vec(prop_oneof![
+            Just(PNG_BASE64.to_owned()), Just(PNG_BASE64[..50].to_owned()), Just(PNG_BASE64[50..].to_owned()),
+            Just("data:image/png;base64,".into()), Just("data:im".into()), Just("age/png;base64,".into()),
+            Just("![x](".into()), Just(")".into()), Just("\\n".into()), "[a-z ]{0,5}"
+        ], 0..12),
+        ending in 0usize..4,
+        size in 1usize..300,
+    ) {
+        let mut stream: String = deltas.iter().map(|text| delta(0, text)).collect();
+        stream.push_str(&[stop(0), "data: [DONE]\n\n".into(), String::new(), stop(0) + "data: [DONE]\n\n"][ending]);
+        let rules = rules(Shape::Chat, Form::Url);
+        let whole = rewrite_pieces(rules, [stream.as_bytes()]);
+        prop_assert_eq!(&rewrite_pieces(rules, stream.as_bytes().chunks(size)), &whole);
+        // The joined text is what a scan of the whole text gives.
+        let joined = content(&stream, 0).replace('\n', "\\n");
+        let answer = format!("{{\"choices\":[{{\"message\":{{\"content\":\"{joined}\"}}}}]}}");
+        let mut reference = crate::rewrite::answer::AnswerRewriter::new(rules);
+        let mut renderer = Renderer::default();
+        renderer.events(reference.push(answer.as_bytes()));
+        renderer.events(reference.finish());
+        let expected: Value = serde_json::from_str(&renderer.text()).unwrap();
+        prop_assert_eq!(content(&whole, 0), expected["choices"][0]["message"]["content"].as_str().unwrap());
+    }
+
+    #[test]
+    fn anything_at_all_comes_out_again(text in "(data: |\\{|\\}|\"|:|\n|\r|a|é|\\[DONE\\]|,){0,40}", size in 1usize..9) {
+        let rules = rules(Shape::Chat, Form::Url);
+        let mut rewriter = StreamRewriter::new(rules);
+        let mut renderer = Renderer::default();
+        for piece in text.as_bytes().chunks(size) {
+            renderer.events(rewriter.push(piece));
+        }
+        renderer.events(rewriter.finish());
+        prop_assert_eq!(renderer.out, text.into_bytes());
+    }
+}

@@ -1,0 +1,181 @@
+//! Writes the pieces of events, and the text that was held back.
+
+use memchr::memchr2;
+
+use super::{Tag, WHOLE, pattern::Pattern};
+use crate::rewrite::{
+    Events,
+    document::{Document, Rules, url_slot},
+    shape::{Kind, Shape},
+    texts::Field,
+};
+
+/// Longest event that is used as a pattern for held text.
+const LONGEST_PATTERN: usize = 16 * 1024;
+/// Of the events whose text is held back one goes out in so many bytes.
+const SIGN_OF_LIFE: usize = 64 * 1024;
+
+/// Writes the pieces of events.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) shape: Shape,
+    pub(super) document: Document,
+    kind: Kind,
+    /// The event's data have begun.
+    in_data: bool,
+    /// What stands between two data lines, or behind the last.
+    between: Vec<u8>,
+    patterns: Vec<Pattern>,
+    /// The last event, when nothing but one text was looked into and it ended nothing. Most events differ from the one
+    /// before in their text alone: those need not be parsed.
+    envelope: Option<Pattern>,
+    /// Bytes of events that were left out since one went out.
+    left_out: usize,
+    /// The last event was left out.
+    is_silent: bool,
+}
+
+// === impl Writer ===
+
+impl Writer {
+    pub(super) fn new(rules: Rules) -> Self {
+        let mut document = Document::new(rules);
+        document.texts().streamed = true;
+        Self {
+            shape: rules.shape,
+            document,
+            kind: Kind::Event,
+            in_data: false,
+            between: Vec::new(),
+            patterns: Vec::new(),
+            envelope: None,
+            left_out: 0,
+            is_silent: false,
+        }
+    }
+
+    pub(super) fn piece(&mut self, tag: Tag, bytes: &[u8], events: &mut Events) {
+        match tag {
+            Tag::DataStart if self.in_data => {
+                self.between.extend_from_slice(bytes);
+                let between = std::mem::take(&mut self.between);
+                self.document.interpose(&between, events);
+            }
+            Tag::DataStart => {
+                events.copy(bytes);
+                self.document.begin(self.kind);
+                self.in_data = true;
+            }
+            Tag::Data => self.document.push(bytes, events),
+            Tag::Blank => {
+                self.end_data(events);
+                events.copy(bytes);
+                self.kind = Kind::Event;
+            }
+            Tag::Other | Tag::End if self.in_data => {
+                self.between.extend_from_slice(bytes);
+                if self.between.len() > WHOLE {
+                    let between = std::mem::take(&mut self.between);
+                    self.document.interpose(&between, events);
+                }
+            }
+            Tag::Other => {
+                if let Some(name) = bytes.strip_prefix(b"event:") {
+                    self.kind = Kind::of(name.trim_ascii());
+                }
+                events.copy(bytes);
+            }
+            Tag::End => events.copy(bytes),
+        }
+    }
+
+    pub(super) fn end_data(&mut self, events: &mut Events) {
+        if std::mem::take(&mut self.in_data) {
+            self.document.finish(events);
+        }
+        events.copy(&std::mem::take(&mut self.between));
+    }
+
+    /// What is left of the line end that ended the last event.
+    pub(super) fn rest(&mut self, bytes: &[u8], events: &mut Events) {
+        if !self.is_silent {
+            events.copy(bytes);
+        }
+        let cut = self.envelope.iter_mut().chain(&mut self.patterns).filter(|pattern| pattern.blank == b"\r");
+        cut.for_each(|pattern| pattern.blank.extend_from_slice(bytes));
+    }
+
+    /// Sends the text that these fields hold, each in an event of its own.
+    pub(super) fn flush(&mut self, which: impl Fn(Field) -> bool, events: &mut Events) {
+        let fields: Vec<Field> = self.document.texts().holding().filter(|field| which(*field)).collect();
+        for field in fields {
+            let known = self.patterns.iter().find(|pattern| pattern.field == field).cloned();
+            let pattern = known.unwrap_or_else(|| Pattern::plain(self.shape, field));
+            events.copy(&pattern.before);
+            self.document.texts().finish(field, events);
+            events.copy(&pattern.behind);
+            events.copy(&pattern.blank);
+        }
+    }
+
+    /// Rewrites an event that is the one before but for its text. `false`: it is not, or may be not, and nothing was done.
+    pub(super) fn in_envelope(&mut self, event: &[u8], blank: &[u8], events: &mut Events) -> bool {
+        self.is_silent = false;
+        let Some(Pattern { field, before, behind, .. }) = &self.envelope else { return false };
+        let rest = event.strip_prefix(before.as_slice());
+        let Some(text) = rest.and_then(|rest| rest.strip_suffix(behind.as_slice())) else { return false };
+        // With escapes the string might end elsewhere; and a control character is no JSON.
+        if memchr2(b'"', b'\\', text).is_some() || text.iter().fold(u8::MAX, |least, byte| least.min(*byte)) < 0x20 {
+            return false;
+        }
+        let said = events.said();
+        events.copy(before);
+        let texts = self.document.texts();
+        texts.go_on(*field, url_slot, text, events);
+        let silent = !text.is_empty() && events.said() == said + before.len() as u64 && texts.is_holding();
+        if silent && self.left_out < SIGN_OF_LIFE {
+            events.take_back(before.len());
+            self.left_out += event.len();
+            self.is_silent = true;
+        } else {
+            events.copy(behind);
+            events.copy(blank);
+            self.left_out = 0;
+        }
+        let (field, held) = (*field, self.document.texts().is_holding());
+        if !held {
+            self.patterns.clear();
+        } else if !self.patterns.iter().any(|pattern| pattern.field == field) {
+            self.patterns.extend(self.envelope.clone());
+        }
+        true
+    }
+
+    /// Keeps the event around its last text: to recognise the next one by, and as long as text of that field is held back.
+    pub(super) fn remember(&mut self, data: Option<usize>, event: &[u8], blank: &[u8], ends_nothing: bool) {
+        let last = self.envelope.take();
+        let is_json = !self.document.is_broken();
+        let texts = self.document.texts();
+        if !texts.is_holding() {
+            self.patterns.clear();
+        }
+        self.patterns.retain(|pattern| texts.holding().any(|field| field == pattern.field));
+        let (Some(data), Some((field, start, end))) = (data, texts.last) else { return };
+        let at = |offset: u64| data + usize::try_from(offset).unwrap_or(0);
+        let (Some(before), Some(behind)) = (event.get(..at(start)), event.get(at(end)..)) else { return };
+        let (holds, is_alone) = (texts.holding().any(|held| held == field), texts.looked_into == 1);
+        let is_envelope = is_json && ends_nothing && is_alone;
+        if before.len() + behind.len() > LONGEST_PATTERN || !(holds || is_envelope) {
+            return;
+        }
+        let mut pattern = last.unwrap_or_else(|| Pattern::empty(field));
+        pattern.set(field, before, behind, blank);
+        if holds {
+            self.patterns.retain(|pattern| pattern.field != field);
+            self.patterns.push(pattern.clone());
+        }
+        if is_envelope {
+            self.envelope = Some(pattern);
+        }
+    }
+}
