@@ -1,5 +1,5 @@
-//! The certificate authorities an image host or a bucket may be vouched for by: the system's, and those in
-//! `SSL_CERT_FILE`.
+//! What the HTTP clients for image hosts and for the bucket have in common: the certificate authorities those may be vouched
+//! for by (the system's, and those in `SSL_CERT_FILE`), and that they do nothing unasked.
 
 use std::{
     env, fs,
@@ -45,8 +45,24 @@ pub(crate) fn roots() -> RootCertStore {
     roots
 }
 
-/// HTTP/1.1 over TLS 1.2 or 1.3 with ring, to whom these authorities vouch for.
-pub(crate) fn http1(roots: RootCertStore) -> Result<ClientConfig, rustls::Error> {
+/// An HTTP/1.1 client for whom these authorities vouch for. It follows no redirect, asks no proxy and decodes nothing: some
+/// crate in the tree may switch a decoder on, and an inflated answer would pass the limits.
+pub(crate) fn client(roots: RootCertStore) -> Result<reqwest::ClientBuilder, rustls::Error> {
+    Ok(reqwest::Client::builder()
+        .user_agent(concat!("picgate/", env!("CARGO_PKG_VERSION")))
+        .tls_backend_preconfigured(http1(roots)?)
+        .http1_only()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .no_gzip()
+        .no_brotli()
+        .no_deflate()
+        .no_zstd())
+}
+
+/// TLS 1.2 or 1.3 with ring.
+fn http1(roots: RootCertStore) -> Result<ClientConfig, rustls::Error> {
     let mut tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)

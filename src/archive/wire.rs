@@ -75,22 +75,9 @@ struct Progress {
 
 impl Wire {
     pub(super) fn new(idle: Duration, scrub: Scrub) -> Result<Self, SetupError> {
-        let tls = trust::http1(trust::roots()).map_err(|error| SetupError(error.into()))?;
-        let client = Client::builder()
-            .user_agent(concat!("picgate/", env!("CARGO_PKG_VERSION")))
-            .tls_backend_preconfigured(tls)
-            .http1_only()
-            .no_proxy()
-            // A signature holds for one host and path.
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .no_gzip()
-            .no_brotli()
-            .no_deflate()
-            .no_zstd()
-            .connect_timeout(idle)
-            .build()
-            .map_err(|error| SetupError(error.into()))?;
+        // No redirects: a signature holds for one host and path.
+        let client = trust::client(trust::roots()).map_err(|error| SetupError(error.into()))?;
+        let client = client.connect_timeout(idle).build().map_err(|error| SetupError(error.into()))?;
         Ok(Self { client, idle, scrub: Arc::new(scrub) })
     }
 

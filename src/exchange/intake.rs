@@ -7,7 +7,7 @@ use crate::{
         multipart::MultipartScanner,
         request::{Findings, RequestScanner, ScanError},
     },
-    store::{Spool, SpoolReader, Store},
+    store::{Spool, SpoolReader},
 };
 
 /// Takes a body in: to memory while it is small, to disk when it is not, and past a scanner.
@@ -38,7 +38,7 @@ impl Intake {
     ///
     /// # Errors
     /// When the route does not take this type of body.
-    pub fn new(route: ApiRoute, content_type: Option<&str>, store: &Store, limit: u64) -> Result<Self> {
+    pub fn new(route: ApiRoute, content_type: Option<&str>, spool: Spool, limit: u64) -> Result<Self> {
         let kind = content_type.unwrap_or("application/json");
         let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         let scanner = match essence.as_str() {
@@ -61,7 +61,7 @@ impl Intake {
                 ));
             }
         };
-        Ok(Self { spool: store.spool(), scanner, limit })
+        Ok(Self { spool, scanner, limit })
     }
 
     /// Takes the next piece.

@@ -80,7 +80,7 @@ impl Found {
         let fetch = async {
             core.store.check_room().await?;
             let mut answer = settings.fetcher.open(url).await?;
-            let mut spool = core.store.spool();
+            let mut spool = core.store.spool_of(answer.declared_len());
             while let Some(piece) = answer.chunk().await? {
                 allowance.spend(piece.len())?;
                 spool.write(&piece).await?;

@@ -13,7 +13,7 @@ use reqwest::{
     Client,
     dns::{Addrs, Name, Resolve, Resolving},
 };
-use rustls::{ClientConfig, RootCertStore};
+use rustls::RootCertStore;
 use tokio::{sync::Semaphore, task};
 
 use super::guard::{Guard, Port};
@@ -50,11 +50,10 @@ impl Clients {
     /// `timeout` is the longest a connect may take; a host's addresses share it evenly, so one dead address of two does
     /// not eat it all.
     pub(super) fn new(guard: &Arc<Guard>, timeout: Duration, roots: RootCertStore) -> Result<Self, SetupError> {
-        let tls = trust::http1(roots).map_err(|error| SetupError(error.into()))?;
         let lookups = Arc::new(Semaphore::new(LOOKUPS));
         let client = |port| {
             let resolver = CheckedResolver { guard: Arc::clone(guard), port, lookups: Arc::clone(&lookups) };
-            build(resolver, timeout, tls.clone())
+            build(resolver, timeout, roots.clone())
         };
         Ok(Self { usual: client(Port::Usual)?, other: client(Port::Other)? })
     }
@@ -67,24 +66,15 @@ impl Clients {
     }
 }
 
-fn build(resolver: CheckedResolver, timeout: Duration, tls: ClientConfig) -> Result<Client, SetupError> {
+fn build(resolver: CheckedResolver, timeout: Duration, roots: RootCertStore) -> Result<Client, SetupError> {
     let mut headers = HeaderMap::new();
     headers.insert(header::ACCEPT, HeaderValue::from_static("image/*"));
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    Client::builder()
-        .user_agent(concat!("picgate/", env!("CARGO_PKG_VERSION")))
+    // Redirects are followed by the fetcher, which looks at where they lead.
+    let client = trust::client(roots).map_err(|error| SetupError(error.into()))?;
+    client
         .default_headers(headers)
-        .tls_backend_preconfigured(tls)
-        .http1_only()
         .dns_resolver(resolver)
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        // Some crate in the tree may switch a decoder on; an inflated answer would pass the limits.
-        .no_gzip()
-        .no_brotli()
-        .no_deflate()
-        .no_zstd()
         .connect_timeout(timeout)
         // A stranger's connection is used once: nothing to go stale, nothing left over for the next fetch to read.
         .pool_max_idle_per_host(0)

@@ -26,7 +26,7 @@ pub(super) async fn receive(session: &mut Session, route: ApiRoute, store: &Stor
     if text(header::CONTENT_ENCODING).is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
         return Err(Error::new(Code::UnsupportedMediaType, "A request body must not be compressed."));
     }
-    let mut intake = Intake::new(route, text(header::CONTENT_TYPE), store, limit)?;
+    let mut intake = Intake::new(route, text(header::CONTENT_TYPE), store.spool_of(declared), limit)?;
     let expects = text(header::EXPECT).is_some_and(|value| value.eq_ignore_ascii_case("100-continue"));
 
     let downstream = session.as_downstream_mut();

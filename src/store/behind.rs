@@ -8,7 +8,10 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use tokio::{sync::Semaphore, task::spawn_blocking};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::spawn_blocking,
+};
 
 use super::StoreError;
 
@@ -26,6 +29,11 @@ const LEAST: usize = 4 * 1024;
 /// thread for each of many pictures it took a fifth longer, and their stacks cost memory.
 const AT_ONCE: usize = 8;
 
+/// A value of known length stays in memory whole, up to this length …
+const WHOLE: u64 = 2 * 1024 * 1024;
+/// … while all such values together do not take more than this many KiB.
+const WHOLE_TOGETHER: usize = 16 * 1024;
+
 /// Takes full buffers, in order, where it may block.
 pub(super) trait Drain: Send + 'static {
     fn drain(&mut self, piece: &[u8]) -> Result<(), StoreError>;
@@ -37,6 +45,15 @@ pub(super) struct Desk {
     turns: Arc<Semaphore>,
     /// Values with more than [`LONG`] so far.
     long: AtomicUsize,
+    /// KiB that values may still take which stay in memory whole.
+    room: Arc<Semaphore>,
+}
+
+/// Room in memory for a whole value. It is given back when the last clone goes.
+#[derive(Clone, Debug)]
+pub(super) struct Room {
+    len: usize,
+    _kib: Arc<OwnedSemaphorePermit>,
 }
 
 /// Collects bytes and hands full buffers to a [`Drain`].
@@ -56,7 +73,8 @@ pub(super) struct Behind<D> {
 
 impl Default for Desk {
     fn default() -> Self {
-        Self { turns: Arc::new(Semaphore::new(AT_ONCE)), long: AtomicUsize::new(0) }
+        let (turns, room) = (Semaphore::new(AT_ONCE), Semaphore::new(WHOLE_TOGETHER));
+        Self { turns: Arc::new(turns), long: AtomicUsize::new(0), room: Arc::new(room) }
     }
 }
 
@@ -64,6 +82,14 @@ impl Desk {
     /// How large a buffer may be now.
     fn buffer(&self) -> usize {
         (TOGETHER / self.long.load(Ordering::Relaxed).max(1)).clamp(BUFFER, LARGE)
+    }
+
+    /// Room for a value of this length, if there is any now.
+    pub(super) fn room(&self, len: u64) -> Option<Room> {
+        let len = usize::try_from(len).ok().filter(|_| len <= WHOLE)?;
+        let kib = u32::try_from(len.div_ceil(1024)).ok()?;
+        let permit = Arc::clone(&self.room).try_acquire_many_owned(kib).ok()?;
+        Some(Room { len, _kib: Arc::new(permit) })
     }
 }
 
@@ -73,6 +99,13 @@ impl<D: Drain> Behind<D> {
     /// Nothing is handed over before more than `first` bytes have come.
     pub(super) fn new(desk: Arc<Desk>, drain: D, first: usize) -> Self {
         Self { desk, is_long: false, filling: Vec::new(), limit: first, drain: Some(drain) }
+    }
+
+    /// Nothing is handed over before there is no more room.
+    pub(super) fn within(desk: Arc<Desk>, drain: D, room: &Room) -> Self {
+        let mut behind = Self::new(desk, drain, room.len);
+        behind.filling.reserve_exact(room.len);
+        behind
     }
 
     /// Appends. After a failure nothing works any more.
@@ -158,6 +191,25 @@ mod tests {
             self.0.push(piece.len());
             Ok(())
         }
+    }
+
+    #[tokio::test]
+    async fn there_is_room_for_so_many_short_values_and_no_long_one() {
+        let desk = Arc::<Desk>::default();
+        assert!(desk.room(WHOLE + 1).is_none());
+        let rooms: Vec<_> = (0..8).map(|_| desk.room(WHOLE).unwrap()).collect();
+        assert!(desk.room(1).is_none() && desk.room(0).is_some());
+        let copy = rooms[0].clone();
+        drop(rooms);
+        assert_eq!(desk.room.available_permits(), WHOLE_TOGETHER - 2048);
+        drop(copy);
+        let room = desk.room(WHOLE).unwrap();
+        let mut behind = Behind::within(Arc::clone(&desk), Sizes::default(), &room);
+        behind.write(&vec![0; room.len]).await.unwrap();
+        assert_eq!((behind.drain.as_ref().unwrap().0.len(), behind.filling.capacity()), (0, room.len));
+        // More than was said: it goes the way of any other.
+        behind.write(&[0]).await.unwrap();
+        assert_eq!(behind.drain.as_ref().unwrap().0, [room.len]);
     }
 
     async fn long(desk: &Arc<Desk>) -> Behind<Sizes> {

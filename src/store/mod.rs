@@ -133,7 +133,12 @@ impl Store {
 
     /// Takes in bytes that are needed again soon and are no picture to keep.
     pub fn spool(&self) -> Spool {
-        Spool::new(Arc::clone(&self.inner))
+        Spool::new(Arc::clone(&self.inner), None)
+    }
+
+    /// The same, for as many bytes as whoever sends them says.
+    pub fn spool_of(&self, len: Option<u64>) -> Spool {
+        Spool::new(Arc::clone(&self.inner), len)
     }
 
     /// [`StoreError::Full`] when a new picture would be refused now. Asked before work that costs money.

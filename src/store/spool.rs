@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{
     Body, Inner, StoreError,
-    behind::{BUFFER, Behind, Drain},
+    behind::{BUFFER, Behind, Drain, Room},
     disk,
     error::{Doing, blocking},
     file, tmp,
@@ -15,11 +15,13 @@ use super::{
 /// Up to this much stays in memory.
 const IN_MEMORY: usize = 256 * 1024;
 
-/// Takes bytes of any kind and number: in memory up to 256 KiB, then all in a file without a name.
+/// Takes bytes of any kind and number: in memory up to 256 KiB, then all in a file without a name. When the length is known
+/// and there is room, up to 2 MiB stay in memory.
 #[derive(Debug)]
 pub struct Spool {
     behind: Behind<Unnamed>,
     len: u64,
+    room: Option<Room>,
 }
 
 /// What happens to full buffers.
@@ -34,6 +36,7 @@ struct Unnamed {
 pub struct SpoolReader {
     len: u64,
     place: Place,
+    _room: Option<Room>,
 }
 
 #[derive(Clone, Debug)]
@@ -43,8 +46,15 @@ enum Place {
 }
 
 impl Spool {
-    pub(super) fn new(store: Arc<Inner>) -> Self {
-        Self { behind: Behind::new(Arc::clone(&store.desk), Unnamed { store, file: None }, IN_MEMORY), len: 0 }
+    pub(super) fn new(store: Arc<Inner>, len: Option<u64>) -> Self {
+        let desk = Arc::clone(&store.desk);
+        let room = len.filter(|len| *len > IN_MEMORY as u64).and_then(|len| desk.room(len));
+        let unnamed = Unnamed { store, file: None };
+        let behind = match &room {
+            Some(room) => Behind::within(desk, unnamed, room),
+            None => Behind::new(desk, unnamed, IN_MEMORY),
+        };
+        Self { behind, len: 0, room }
     }
 
     /// Appends. After an error the spool is lost.
@@ -70,7 +80,7 @@ impl Spool {
         } else {
             Place::Memory(rest.into())
         };
-        Ok(SpoolReader { len: self.len, place })
+        Ok(SpoolReader { len: self.len, place, _room: self.room })
     }
 }
 
@@ -112,7 +122,7 @@ impl SpoolReader {
         }
         match &self.place {
             Place::Memory(bytes) => {
-                // Within 256 KiB, as `end` is within `len`.
+                // Within the bytes, as `end` is within `len`.
                 let start = usize::try_from(range.start).unwrap_or(usize::MAX);
                 Ok(bytes.slice(start..start + want))
             }
