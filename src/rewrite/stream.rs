@@ -142,6 +142,13 @@ impl Current {
             return;
         }
         self.begun = tag != Tag::Blank;
+        if self.begun && self.bytes.len() + bytes.len() > WHOLE {
+            self.flow(writer, events);
+            // A picture follows, and its memory is spent elsewhere.
+            self.bytes = Vec::new();
+            self.flowing = true;
+            return writer.piece(tag, bytes, events);
+        }
         self.bytes.extend_from_slice(bytes);
         match self.lines.last_mut() {
             Some((last, end)) if *last == tag && matches!(tag, Tag::Data | Tag::Other) => *end = self.bytes.len(),
@@ -149,9 +156,6 @@ impl Current {
         }
         if tag == Tag::Blank {
             self.whole(writer, events);
-        } else if self.bytes.len() > WHOLE {
-            self.flow(writer, events);
-            self.flowing = true;
         }
     }
 
@@ -206,10 +210,6 @@ impl Current {
         for (tag, end) in self.lines.drain(..) {
             writer.piece(tag, self.bytes.get(start..end).unwrap_or_default(), events);
             start = end;
-        }
-        if self.bytes.len() > WHOLE {
-            // A picture follows, and its memory is spent elsewhere.
-            self.bytes = Vec::new();
         }
     }
 
