@@ -1,7 +1,7 @@
 //! Event streams: base64 ↔ URL, event by event.
 //!
 //! An event whose data need no change leaves byte for byte, and at once. An event is looked at as a whole, so that text
-//! held back from earlier ones can go out before the event that ends it; past 64 KiB (a picture in one line) it is
+//! held back from earlier ones can go out before the event that ends it; past 32 KiB (a picture in one line) it is
 //! rewritten while it arrives.
 //!
 //! Text may carry a picture over any number of deltas, cut anywhere. What may be the start of a picture is held back and
@@ -24,7 +24,7 @@ use super::{
 };
 
 /// An event up to this size is looked at as a whole.
-const WHOLE: usize = 64 * 1024;
+const WHOLE: usize = 32 * 1024;
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
