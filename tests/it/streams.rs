@@ -100,6 +100,17 @@ async fn a_silent_stream_is_kept_alive_between_events() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_picture_that_arrives_slowly_keeps_its_stream_alive() {
+    let house = House::builder().line("images: { heartbeat: { sse: 50ms } }").start().await;
+    // Its deltas say nothing new, so none of them goes out; and the upstream is never silent for long.
+    let answer = chat(&house, "draw a fox bytes:20000 delta:1000 slow:20ms").await;
+    assert!(answer.text().contains("\n\n: keep-alive\n\n"), "{}", answer.text());
+    let empty = events(&answer).iter().filter(|event| event["choices"][0]["delta"]["content"] == "").count();
+    assert!(empty <= 2, "{}", answer.text());
+    only_picture(&house, &answer.text()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_breaks_off_says_so() {
     let house = House::new().await;
     let answer = chat(&house, "draw a fox truncate:50%").await;
