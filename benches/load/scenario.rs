@@ -304,7 +304,7 @@ async fn load(world: &World, server: &Server, entrant: &Entrant) -> Result<Load>
         }
         Work::GenerateLarge => Ok(post("/v1/images/generations", generation(LARGE_PICTURE, "slow:4ms unique:yes"))),
         Work::StreamedLarge => {
-            let mut ask = serde_json::from_slice(&generation(LARGE_PICTURE, "unique:yes"))?;
+            let mut ask = serde_json::from_slice(&generation(LARGE_PICTURE, "slow:4ms unique:yes"))?;
             Value::as_object_mut(&mut ask).map(|ask| ask.insert("stream".into(), json!(true)));
             Ok(post("/v1/images/generations", Bytes::from(ask.to_string())))
         }

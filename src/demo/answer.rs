@@ -17,7 +17,7 @@ use super::{control::Controls, line::Line};
 /// A body up to this size is sent as one piece.
 const SMALL: usize = 64 * 1024;
 
-/// Size of a piece when `slow:` paces a whole body.
+/// Size of a piece when `slow:` paces a whole body, or a long event.
 const PIECE: usize = 16 * 1024;
 
 /// Stands in a JSON text where a large text without escapes goes in (see [`weave`]).
@@ -125,6 +125,10 @@ impl Answer {
         let pause = controls.slow.or(typing.filter(|_| length.is_none()));
         let mut pieces = match self.body {
             Payload::Whole(pieces) if controls.slow.is_some() => split(&pieces, PIECE),
+            // Short events stay whole.
+            Payload::Events(events) if controls.slow.is_some() => {
+                events.iter().flat_map(|event| split(std::slice::from_ref(event), PIECE)).collect()
+            }
             Payload::Whole(pieces) | Payload::Events(pieces) => pieces,
         };
         let cut = controls.truncate.map(|share| shorten(&mut pieces, share)).is_some();
