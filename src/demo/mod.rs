@@ -35,7 +35,7 @@
 //! | word | effect |
 //! |---|---|
 //! | `delay:2s` | wait before the answer's header (`150ms`, `2s`) |
-//! | `slow:20ms` | wait between pieces of the body: 16 KiB of it, or one event of a stream |
+//! | `slow:20ms` | wait between pieces of the body: 16 KiB of it, or one event of a stream (a long one in such pieces too) |
 //! | `bytes:1500000` | pad the picture's file to about this size with data that does not compress |
 //! | `status:429` | answer this status with an error body (429 has `Retry-After: 7`, 400 is `moderation_blocked`) |
 //! | `reset` | cut the connection without an answer |
