@@ -1,6 +1,11 @@
 //! Events as patterns: what stands around a text.
 
+use memchr::memmem;
+
 use crate::rewrite::{json::Name, shape::Shape, texts::Field};
+
+/// What clients append to what came before, also when it is the same once more.
+const ADDING: [&[u8]; 4] = [b"\"audio\"", b"_details\"", b"\"refusal\"", b"\"annotations\""];
 
 /// An event that was sent, around the text of one field.
 #[derive(Clone, Debug)]
@@ -25,6 +30,12 @@ impl Pattern {
         self.behind.extend_from_slice(behind);
         self.blank.clear();
         self.blank.extend_from_slice(blank);
+    }
+
+    /// Whether an event like it says nothing new without its text: then it may be left out.
+    pub(super) fn is_empty_without_text(&self) -> bool {
+        let stands = |name: &&[u8]| [&self.before, &self.behind].iter().any(|part| memmem::find(part, name).is_some());
+        !ADDING.iter().any(stands)
     }
 
     /// An event around a text, when none is at hand to copy.

@@ -175,6 +175,17 @@ fn held_text_is_an_event_of_its_own_when_the_stream_is_cut() {
     }
 }
 
+/// Regression 19: equal fragments of sound beside held text were left out with it, and one was said again when it was released.
+#[test]
+fn what_clients_append_stays_beside_text_that_is_held_back() {
+    let sound = |text: &str| delta(0, text).replace("},\"finish", ",\"audio\":{\"data\":\"zzzz\"}},\"finish");
+    let mut stream = sound("data:image/png;base64,");
+    PNG_BASE64.as_bytes().chunks(9).for_each(|piece| stream += &sound(str::from_utf8(piece).unwrap()));
+    let out = rewrite(rules(Shape::Chat, Form::Url), &(stream.clone() + &stop(0)));
+    assert_eq!(out.matches("zzzz").count(), stream.matches("zzzz").count(), "{out}");
+    assert_eq!(content(&out, 0), Renderer::url(PNG));
+}
+
 /// Regression 18: an LF whose CR came in another piece counted as the start of the next event.
 #[test]
 fn line_ends_may_be_cut_in_the_middle() {

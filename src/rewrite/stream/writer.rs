@@ -109,7 +109,8 @@ impl Writer {
     pub(super) fn flush(&mut self, which: impl Fn(Field) -> bool, events: &mut Events) {
         let fields: Vec<Field> = self.document.texts().holding().filter(|field| which(*field)).collect();
         for field in fields {
-            let known = self.patterns.iter().find(|pattern| pattern.field == field).cloned();
+            let of_field = |pattern: &&Pattern| pattern.field == field && pattern.is_empty_without_text();
+            let known = self.patterns.iter().find(of_field).cloned();
             let pattern = known.unwrap_or_else(|| Pattern::plain(self.shape, field));
             events.copy(&pattern.before);
             self.document.texts().finish(field, events);
@@ -121,7 +122,8 @@ impl Writer {
     /// Rewrites an event that is the one before but for its text. `false`: it is not, or may be not, and nothing was done.
     pub(super) fn in_envelope(&mut self, event: &[u8], blank: &[u8], events: &mut Events) -> bool {
         self.is_silent = false;
-        let Some(Pattern { field, before, behind, .. }) = &self.envelope else { return false };
+        let Some(envelope) = &self.envelope else { return false };
+        let Pattern { field, before, behind, .. } = envelope;
         let rest = event.strip_prefix(before.as_slice());
         let Some(text) = rest.and_then(|rest| rest.strip_suffix(behind.as_slice())) else { return false };
         // With escapes the string might end elsewhere; and a control character is no JSON.
@@ -133,7 +135,7 @@ impl Writer {
         let texts = self.document.texts();
         texts.go_on(*field, url_slot, text, events);
         let silent = !text.is_empty() && events.said() == said + before.len() as u64 && texts.is_holding();
-        if silent && self.left_out < SIGN_OF_LIFE {
+        if silent && self.left_out < SIGN_OF_LIFE && envelope.is_empty_without_text() {
             events.take_back(before.len());
             self.left_out += event.len();
             self.is_silent = true;
