@@ -49,6 +49,8 @@ pub enum Code {
     InvalidSignature,
     /// A signed URL whose time is over.
     ImageUrlExpired,
+    /// This key may not do that.
+    NotAllowed,
     /// No model of this name.
     ModelNotFound,
     /// No such path, or no such picture.
@@ -100,6 +102,7 @@ impl Code {
             Code::InvalidApiKey => (StatusCode::UNAUTHORIZED, REQUEST, "invalid_api_key"),
             Code::InvalidSignature => (StatusCode::FORBIDDEN, REQUEST, "invalid_signature"),
             Code::ImageUrlExpired => (StatusCode::FORBIDDEN, REQUEST, "image_url_expired"),
+            Code::NotAllowed => (StatusCode::FORBIDDEN, REQUEST, "not_allowed"),
             Code::ModelNotFound => (StatusCode::NOT_FOUND, REQUEST, "model_not_found"),
             Code::NotFound => (StatusCode::NOT_FOUND, REQUEST, "not_found"),
             Code::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, REQUEST, "method_not_allowed"),

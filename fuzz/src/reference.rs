@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::super::{
-    picture::{self, PictureId, Sniff},
+    picture::{self, Ending, PictureId, Sniff},
     rewrite::{
         answer::{Form, Rules},
         shape::Shape,
@@ -244,7 +244,7 @@ impl<'a> Plain<'a> {
         if !matches!(self.rules.form, Form::Url | Form::Both) {
             return text.to_owned();
         }
-        while let Some(at) = rest.find(TRIGGER) {
+        while let Some(at) = rest.to_ascii_lowercase().find(TRIGGER) {
             let (before, uri) = rest.split_at(at);
             out += before;
             match prefix(uri) {
@@ -252,7 +252,9 @@ impl<'a> Plain<'a> {
                     let (taken, bytes) = payload(&uri[len..]);
                     // What ends within a percent code is no picture, but where text goes on is anybody's guess.
                     self.ambiguous |= uri[len + taken..].starts_with('%');
-                    match bytes.filter(|bytes| is_picture(bytes)) {
+                    // The end of one that was cut may be the start of another's `data:`.
+                    self.ambiguous |= uri[len + taken..].starts_with(':');
+                    match bytes.filter(|bytes| is_picture(bytes) && !is_cut(bytes)) {
                         Some(bytes) => {
                             out += &super::render::url(&bytes);
                             self.kept.push(bytes);
@@ -303,6 +305,14 @@ fn starts_with_ignoring_case(text: &str, start: &str) -> bool {
 
 fn is_picture(bytes: &[u8]) -> bool {
     matches!(picture::sniff(bytes), Sniff::Picture(_))
+}
+
+/// Whether these are the first bytes of a picture, and more are to come.
+fn is_cut(bytes: &[u8]) -> bool {
+    let Sniff::Picture(format) = picture::sniff(bytes) else { return picture::sniff(bytes) == Sniff::More };
+    let mut ending = Ending::of(Some(format));
+    ending.push(bytes);
+    ending.is_over() == Some(false)
 }
 
 /// The bytes of a picture that is a whole value: bare base64 or a data URI.
@@ -368,6 +378,8 @@ fn payload(text: &str) -> (usize, Option<Vec<u8>>) {
         };
         match letter {
             ' ' | '\t' | '\r' | '\n' if len == 3 => {}
+            // Lines of base64.
+            '\r' | '\n' if is_cut(&bytes_of(&letters)) => {}
             '=' if letters.len() % 4 + padding < 4 && letters.len() % 4 >= 2 => padding += 1,
             'A'..='Z' | 'a'..='z' | '0'..='9' if padding == 0 => letters.push(letter),
             '+' | '/' if padding == 0 && !url_safe => {
@@ -384,6 +396,10 @@ fn payload(text: &str) -> (usize, Option<Vec<u8>>) {
         at += len;
     }
     let whole = letters.len() % 4 != 1 && (padding == 0 || (letters.len() + padding).is_multiple_of(4));
+    (at, whole.then(|| bytes_of(&letters)))
+}
+
+fn bytes_of(letters: &str) -> Vec<u8> {
     // Bits beyond the last byte do not count.
     let mut bytes = Vec::new();
     for group in letters.as_bytes().chunks(4) {
@@ -391,7 +407,7 @@ fn payload(text: &str) -> (usize, Option<Vec<u8>>) {
         let bits = group.iter().fold(0, |bits, letter| bits << 6 | value(letter)) << (6 * (4 - group.len()));
         bytes.extend_from_slice(&bits.to_be_bytes()[1..group.len().max(1)]);
     }
-    (at, whole.then_some(bytes))
+    bytes
 }
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

@@ -25,6 +25,8 @@ pub struct Client {
     pub images: Option<ResponseForm>,
     /// Also when the request names another form.
     pub images_force: bool,
+    /// Whether it may delete pictures.
+    pub may_delete: bool,
 }
 
 /// All keys that are valid now.
@@ -45,12 +47,14 @@ impl Keys {
     /// The keys of the configuration and the stored ones.
     pub fn new(configured: &[Key], stored: &[StoredKey]) -> Self {
         let configured = configured.iter().map(|key| {
-            let client = Client { name: key.name.clone(), images: key.images, images_force: key.images_force };
+            let Key { name, images, images_force, may_delete, .. } = key;
+            let client =
+                Client { name: name.clone(), images: *images, images_force: *images_force, may_delete: *may_delete };
             (*blake3::hash(key.key.expose().as_bytes()).as_bytes(), Arc::new(client))
         });
         let stored = stored.iter().filter_map(|key| {
             let hash = blake3::Hash::from_hex(&key.hash).ok()?;
-            let client = Client { name: key.name.clone(), images: None, images_force: false };
+            let client = Client { name: key.name.clone(), images: None, images_force: false, may_delete: false };
             Some((*hash.as_bytes(), Arc::new(client)))
         });
         Self { by_hash: stored.chain(configured).collect() }
@@ -120,6 +124,7 @@ mod tests {
             key: Secret::new("sk-file"),
             images: Some(ResponseForm::Both),
             images_force: true,
+            may_delete: false,
         };
         let keys = Keys::new(&[configured], std::slice::from_ref(&stored));
         assert!(!stored.hash.contains(&made[3..]));

@@ -73,6 +73,8 @@ pub struct Key {
     pub images: Option<ResponseForm>,
     /// Answer in the key's form even when the request names another.
     pub images_force: bool,
+    /// Whether this key may delete pictures for good.
+    pub may_delete: bool,
 }
 
 impl PublicUrls {

@@ -3,10 +3,9 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use super::keeper::Keeper;
+use super::{keeper::Keeper, rewriter::Rewriter};
 use crate::{
     error::{Code, Error, Result},
-    rewrite::{Event, answer::AnswerRewriter, raw::RawRewriter, stream::StreamRewriter},
     upstream::{Arriving, Body, BodyReader, Failure, Incoming, headers},
 };
 
@@ -63,14 +62,6 @@ struct Rewriting {
     failed: Option<Error>,
 }
 
-/// The rewriter of an answer's kind.
-#[derive(Debug)]
-pub(super) enum Rewriter {
-    Json(Box<AnswerRewriter>),
-    Events(Box<StreamRewriter>),
-    Raw(RawRewriter),
-}
-
 impl Answer {
     /// The upstream's answer as it comes.
     pub(super) fn passing(incoming: Incoming, upstream: &str, limit: u64) -> Self {
@@ -96,7 +87,7 @@ impl Answer {
         let mut headers = headers::for_client(&incoming.headers);
         let status = incoming.status;
         let upstream = upstream.to_owned();
-        let is_events = matches!(rewriter, Rewriter::Events(_));
+        let is_events = rewriter.is_events();
         let ready = Body::default().reader();
         let mut rewriting = Rewriting {
             framed: incoming.is_framed(),
@@ -137,7 +128,7 @@ impl Answer {
     /// Whether everything given out so far ends between two events.
     pub fn is_between_events(&self) -> bool {
         match &self.body {
-            AnswerBody::Rewriting(rewriting) => self.is_events && rewriting.whole_events,
+            AnswerBody::Rewriting(rewriting) => rewriting.rewriter.is_events() && rewriting.whole_events,
             AnswerBody::Whole(_) | AnswerBody::Passing { .. } => false,
         }
     }
@@ -234,7 +225,7 @@ impl Rewriting {
             Some(piece) => self.rewriter.push(&piece),
             None => {
                 // Without a framing, only the text itself can tell that the connection ended too soon.
-                if matches!(&self.rewriter, Rewriter::Json(rewriter) if rewriter.is_incomplete()) && !self.framed {
+                if self.rewriter.is_incomplete() && !self.framed {
                     return Err(Failure::Broken.into());
                 }
                 self.ended = true;
@@ -256,41 +247,6 @@ impl Rewriting {
     async fn settle_all(&mut self) -> Result<Body> {
         (self.whole, self.quick) = (0, 0);
         self.keeper.settle(self.keeper.parts()).await
-    }
-}
-
-impl Rewriter {
-    fn push(&mut self, piece: &[u8]) -> Vec<Event> {
-        match self {
-            Rewriter::Json(rewriter) => rewriter.push(piece),
-            Rewriter::Events(rewriter) => rewriter.push(piece),
-            Rewriter::Raw(rewriter) => rewriter.push(piece),
-        }
-    }
-
-    fn finish(&mut self) -> Vec<Event> {
-        match self {
-            Rewriter::Json(rewriter) => rewriter.finish(),
-            Rewriter::Events(rewriter) => rewriter.finish(),
-            Rewriter::Raw(rewriter) => rewriter.finish(),
-        }
-    }
-
-    /// How many pictures stay in the answer because it has too many.
-    fn left_out(&self) -> u64 {
-        match self {
-            Rewriter::Json(rewriter) => rewriter.left_out(),
-            Rewriter::Events(rewriter) => rewriter.left_out(),
-            Rewriter::Raw(_) => 0,
-        }
-    }
-
-    /// Whether what has come out so far may be sent without waiting for more.
-    fn is_between_events(&self) -> bool {
-        match self {
-            Rewriter::Json(_) | Rewriter::Raw(_) => true,
-            Rewriter::Events(rewriter) => rewriter.is_between_events(),
-        }
     }
 }
 

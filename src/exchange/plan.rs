@@ -156,7 +156,7 @@ mod tests {
             (Some("url"), Some(AsAsked), true, B64Json, Form::Url),
             (Some("base64"), None, false, Url, Form::AsCame),
         ] {
-            let client = Client { name: "c".into(), images: key, images_force: force };
+            let client = Client { name: "c".into(), images: key, images_force: force, may_delete: false };
             let images = Images { response_format: model, ..Images::default() };
             let rules = answer_rules(ApiRoute::Generations, asked, &client, &images);
             assert_eq!(rules.form, form, "{asked:?} {key:?} {force} {model:?}");
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn chat_becomes_urls_and_responses_stay_unless_told_otherwise() {
-        let client = Client { name: "c".into(), images: Some(B64Json), images_force: true };
+        let client = Client { name: "c".into(), images: Some(B64Json), images_force: true, may_delete: false };
         let images = Images::default();
         assert_eq!(answer_rules(ApiRoute::Chat, None, &client, &images).form, Form::Url);
         assert_eq!(answer_rules(ApiRoute::Responses, None, &client, &images).form, Form::AsCame);

@@ -5,24 +5,24 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode};
 use url::Url;
 
 use super::{
     Answer, ApiRoute, Received,
-    answer::Rewriter,
     compose::compose,
     inline::{Inlined, Policy, inline},
     keeper::Keeper,
+    kind::Kind,
     plan::{Destination, Plan},
+    rewriter::Rewriter,
 };
 use crate::{
     access::Client,
     config::Images,
     core::{Core, Settings},
     error::{Code, Error, Result},
-    picture::{Sniff, sniff},
-    rewrite::{answer::AnswerRewriter, raw::RawRewriter, shape::Shape, stream::StreamRewriter},
+    rewrite::{raw::RawRewriter, shape::Shape},
     store::Generation,
     upstream::{Failure, Incoming, Outgoing, headers, retry},
 };
@@ -167,9 +167,10 @@ async fn receive(
     if !has_content || !incoming.decode(limit) {
         return pass(incoming, to, limit).await;
     }
-    let rewriter = match kind(&mut incoming).await? {
-        Kind::Json => Rewriter::Json(Box::new(AnswerRewriter::new(plan.rules))),
-        Kind::Events => Rewriter::Events(Box::new(StreamRewriter::new(plan.rules))),
+    let rewriter = match Kind::of(&mut incoming).await? {
+        Kind::Json => Rewriter::json(plan.rules),
+        Kind::Events => Rewriter::events(plan.rules),
+        Kind::Labelled => Rewriter::Labelled(plan.rules, Vec::new()),
         Kind::Picture => {
             let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
             match RawRewriter::new(plan.rules.form, created).filter(|_| plan.rules.shape == Shape::Images) {
@@ -189,31 +190,6 @@ async fn pass(mut incoming: Incoming, to: &Destination<'_>, limit: u64) -> Resul
         incoming.scrub(key);
     }
     Ok(Answer::passing(incoming, &to.upstream.name, limit))
-}
-
-/// What an answer's body is.
-enum Kind {
-    Json,
-    Events,
-    /// A bare picture.
-    Picture,
-    Other,
-}
-
-/// Told by the first bytes where the label may be wrong: streams labelled as JSON or text exist, and JSON answers to
-/// requests for a stream. A body labelled as events begins its header's way to the client before any byte has come.
-async fn kind(incoming: &mut Incoming) -> Result<Kind, Failure> {
-    let label = incoming.header(header::CONTENT_TYPE).unwrap_or_default().to_ascii_lowercase();
-    if ["image/", "audio/", "video/", "application/octet-stream"].iter().any(|media| label.starts_with(media)) {
-        let is_picture = matches!(sniff(incoming.peek().await?), Sniff::Picture(_));
-        return Ok(if is_picture { Kind::Picture } else { Kind::Other });
-    }
-    if label.starts_with("text/event-stream") {
-        return Ok(Kind::Events);
-    }
-    let start = incoming.peek().await?.trim_ascii_start();
-    let events = [&b"data:"[..], b"event:", b"id:", b"retry:", b":"].iter().any(|field| start.starts_with(field));
-    Ok(if events { Kind::Events } else { Kind::Json })
 }
 
 fn generation(request: &Request, plan: &Plan, to: &Destination<'_>, inlined: &Inlined) -> Generation {

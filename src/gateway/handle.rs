@@ -55,7 +55,7 @@ impl Gateway {
                 let error = Error::new(Code::InvalidRequest, "The path of this request is not in its plain form.");
                 respond::error(session, ctx, &error).await?;
             }
-            Route::Models | Route::Model | Route::Exchange(_) | Route::WrongMethod | Route::Pass => {
+            Route::Models | Route::Model | Route::Exchange(_) | Route::WrongMethod | Route::Pass | Route::Deletion => {
                 let settings = self.core.settings();
                 match settings.keys.check(&session.req_header().headers) {
                     Err(error) => respond::error(session, ctx, &error).await?,
@@ -69,7 +69,7 @@ impl Gateway {
         Ok(Handled::Done)
     }
 
-    /// A request under `/v1` with a valid key.
+    /// A request that needs a key, with a valid one.
     async fn api(
         &self,
         session: &mut Session,
@@ -81,6 +81,7 @@ impl Gateway {
         match route {
             // Boxed: its state is large, and every request's future is moved about with all it may hold.
             Route::Exchange(route) => Box::pin(self.exchange(session, ctx, settings, client, route)).await?,
+            Route::Deletion => self.delete_picture(session, ctx, &client).await?,
             Route::Models | Route::Model => self.models(session, ctx, route, &settings).await?,
             Route::WrongMethod => {
                 let error = Error::new(Code::MethodNotAllowed, "This endpoint takes POST requests.");

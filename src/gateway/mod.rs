@@ -9,6 +9,7 @@
 //! [`Gateway::finish`] in `logging` (`examples/embed.rs`).
 
 mod body;
+mod deletion;
 mod exchange;
 mod handle;
 mod hang_up;

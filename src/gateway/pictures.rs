@@ -156,7 +156,7 @@ async fn redirect(session: &mut Session, ctx: &mut Ctx, place: &str) -> PingoraR
     respond::head(session, ctx, StatusCode::FOUND, headers, None, true).await
 }
 
-fn missing() -> Error {
+pub(super) fn missing() -> Error {
     Error::new(Code::NotFound, "There is no picture of this name here.")
 }
 

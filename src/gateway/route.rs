@@ -13,6 +13,8 @@ pub(super) enum Route {
     Ready,
     /// `/images/…`.
     Picture,
+    /// `DELETE /images/…`.
+    Deletion,
     /// `/admin/…`.
     Admin,
     /// `GET /v1/models`.
@@ -52,6 +54,7 @@ impl Route {
             "/readyz" => Self::Ready,
             "/v1/models" if reads => Self::Models,
             "/admin" => Self::Admin,
+            _ if path.starts_with("/images/") && *method == Method::DELETE => Self::Deletion,
             _ if path.starts_with("/images/") => Self::Picture,
             _ if path.starts_with("/admin/") => Self::Admin,
             _ if path.starts_with("/v1/models/") && reads => Self::Model,
@@ -64,7 +67,7 @@ impl Route {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Health | Self::Ready => "health",
-            Self::Picture => "images",
+            Self::Picture | Self::Deletion => "images",
             Self::Admin => "admin",
             Self::Models | Self::Model => "models",
             Self::Exchange(route) => route.name(),
@@ -109,6 +112,7 @@ mod tests {
             ("DELETE", "/v1/models/x", Route::Pass),
             ("POST", "/v1/embeddings", Route::Pass),
             ("GET", "/images/x.png", Route::Picture),
+            ("DELETE", "/images/x.png", Route::Deletion),
             ("GET", "/admin", Route::Admin),
             ("GET", "/healthz", Route::Health),
             ("GET", "/", Route::Other),

@@ -22,7 +22,9 @@ static TIMING_ALLOW_ORIGIN: HeaderName = HeaderName::from_static("timing-allow-o
 const FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 const YEAR: u64 = 31_536_000;
 const PRIVATE: HeaderValue = HeaderValue::from_static("private");
+/// What pages of any origin may send. Who deletes is no page.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
+const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD, DELETE, OPTIONS");
 const ANYONE: HeaderValue = HeaderValue::from_static("*");
 
 /// What to answer.
@@ -103,7 +105,7 @@ pub fn without_picture(method: &Method) -> Option<Answer> {
             StatusCode::METHOD_NOT_ALLOWED
         }
     };
-    headers.insert(header::ALLOW, METHODS);
+    headers.insert(header::ALLOW, ALLOWED);
     guard(&mut headers);
     Some(Answer { status, headers, range: None })
 }

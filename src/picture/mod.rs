@@ -2,14 +2,17 @@
 //!
 //! * [`Format`]: PNG, JPEG, WebP, … with media type and file extension.
 //! * [`sniff()`]: bytes → format. Labels (`Content-Type`, `output_format`, a data URI's type) are never trusted.
+//! * [`Ending`]: whether the bytes so far are all of it.
 //! * [`PictureId`]: the content hash that names a picture on disk, in URLs and in the bucket.
 //!
 //! Nothing here does I/O.
 
+mod ending;
 mod format;
 mod id;
 pub mod sniff;
 
+pub use ending::Ending;
 pub use format::Format;
 pub use id::{Hasher, InvalidId, PictureId};
 pub use sniff::{Sniff, sniff};

@@ -8,15 +8,22 @@ use super::{Event, Events, document::Document};
 pub struct AnswerRewriter {
     document: Document,
     events: Events,
+    begun: bool,
 }
+
+/// What some servers begin a text with. It is none of the JSON (RFC 8259, section 8.1).
+const BOM: &[u8] = b"\xef\xbb\xbf";
 
 impl AnswerRewriter {
     pub fn new(rules: Rules) -> Self {
-        Self { document: Document::new(rules), events: Events::at_most(rules.pictures) }
+        Self { document: Document::new(rules), events: Events::at_most(rules.pictures), begun: false }
     }
 
-    /// Takes the next piece of the answer.
+    /// Takes the next piece of the answer. A byte-order mark is not to be cut.
     pub fn push(&mut self, piece: &[u8]) -> Vec<Event> {
+        let bom = usize::from(!std::mem::replace(&mut self.begun, true) && piece.starts_with(BOM)) * BOM.len();
+        let (bom, piece) = piece.split_at(bom);
+        self.events.copy(bom);
         self.document.push(piece, &mut self.events);
         self.events.take()
     }

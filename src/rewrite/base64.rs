@@ -70,6 +70,14 @@ impl Decoder {
         written.chain(std::iter::repeat_n(b'=', padding)).collect()
     }
 
+    /// The bytes of the group that is not complete yet, were the text to end here.
+    pub fn unfinished(&self) -> Vec<u8> {
+        let mut copy = Self { group: self.group, filled: self.filled, ..Self::new(self.tolerance) };
+        let mut bytes = Vec::new();
+        copy.decode_group(&mut bytes);
+        bytes
+    }
+
     /// Decodes `text` behind what came before and appends the bytes to `out`.
     ///
     /// # Errors

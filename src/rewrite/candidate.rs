@@ -10,7 +10,7 @@ use super::{
     Event, Events, Slot,
     base64::{Decoder, Tolerance},
 };
-use crate::picture::{Sniff, sniff};
+use crate::picture::{Ending, Sniff, sniff};
 
 /// How many characters are held, about, before a picture is begun on trust.
 const HOLD: usize = 64 * 1024;
@@ -47,6 +47,8 @@ pub struct Candidate {
     opening: Bytes,
     phase: Phase,
     decoder: Decoder,
+    /// How far the picture is, once it has begun.
+    ending: Ending,
     /// Raw characters up to the payload, and of the payload, that have not been told.
     prefix: Vec<u8>,
     payload: Vec<u8>,
@@ -76,6 +78,7 @@ impl Candidate {
             opening,
             phase: Phase::Prefix(Vec::new()),
             decoder: Decoder::new(tolerance),
+            ending: Ending::of(None),
             prefix: Vec::new(),
             payload: Vec::new(),
             unread: Vec::new(),
@@ -100,7 +103,31 @@ impl Candidate {
                 }
             }
         }
-        let payload = raw.get(at..).unwrap_or_default();
+        loop {
+            let (taken, refused) = self.payload(raw.get(at..).unwrap_or_default(), events);
+            at += taken;
+            if refused {
+                return Some(at);
+            }
+            let rest = raw.get(at..).filter(|rest| !rest.is_empty())?;
+            let Some(line_end) = self.line_end(rest) else {
+                match self.setting {
+                    Setting::Text => self.finish(events),
+                    Setting::Value => self.give_back(events),
+                }
+                return Some(at);
+            };
+            let pending = self.decoder.pending();
+            self.decoder.mark_escaped();
+            at += line_end;
+            if self.tell(Vec::new(), &pending, rest.get(..line_end).unwrap_or_default(), events) {
+                return Some(at);
+            }
+        }
+    }
+
+    /// Takes what of this is base64: how many characters that is, and whether the candidate was refused for it.
+    fn payload(&mut self, payload: &[u8], events: &mut Events) -> (usize, bool) {
         let pending = self.decoder.pending();
         let body = matches!(self.phase, Phase::Body);
         let mut fresh = Vec::new();
@@ -110,22 +137,37 @@ impl Candidate {
         decoded.reserve(payload.len() / 4 * 3 + 3);
         let taken = self.decode(payload, decoded);
         let text = payload.get(..taken).unwrap_or_default();
-        if body && self.needs_raw() {
-            fresh = decoded.split_off(known);
+        if body {
+            self.ending.push(decoded.get(known..).unwrap_or_default());
+            if self.needs_raw() {
+                fresh = decoded.split_off(known);
+            }
         }
         self.pass_on(text, events);
-        let refused = self.tell(fresh, &pending, text, events);
-        if refused {
-            return Some(at + taken);
-        }
-        if taken < payload.len() {
-            match self.setting {
-                Setting::Text => self.finish(events),
-                Setting::Value => self.give_back(events),
+        (taken, self.tell(fresh, &pending, text, events))
+    }
+
+    /// The length of the line end here, if the base64 goes on behind it: some write it in lines, in text too.
+    fn line_end(&self, rest: &[u8]) -> Option<usize> {
+        let may_go_on = match self.phase {
+            Phase::Prefix(_) => false,
+            Phase::Head(_) => true,
+            Phase::Body => {
+                // Without padding the last bytes have not been given out yet.
+                let mut ending = self.ending.clone();
+                ending.push(&self.decoder.unfinished());
+                ending.is_over() == Some(false)
             }
-            return Some(at + taken);
+        };
+        match Characters(rest).next() {
+            Some((Some(b'\n' | b'\r'), len)) if may_go_on && self.setting == Setting::Text => Some(len),
+            _ => None,
         }
-        None
+    }
+
+    /// Whether a picture has begun, and its end has not come.
+    pub fn is_cut(&self) -> bool {
+        self.is_picture() && self.ending.is_over() == Some(false)
     }
 
     /// Whether a picture has begun, and has not been given back.
@@ -146,10 +188,13 @@ impl Candidate {
         if !whole {
             return self.give_back(events);
         }
+        self.ending.push(&decoded);
         if self.tell(decoded, &pending, &[], events) {
             return;
         }
         match self.phase {
+            // Cut short, or an example: in text, nobody said that it was whole.
+            Phase::Body if self.setting == Setting::Text && self.is_cut() => self.give_back(events),
             Phase::Body => events.push(Event::End { picture: self.picture }),
             _ => self.give_back(events),
         }
@@ -261,6 +306,11 @@ impl Candidate {
 
     fn start(&mut self, events: &mut Events) {
         let Phase::Head(head) = std::mem::replace(&mut self.phase, Phase::Body) else { return };
+        self.ending = match sniff(&head) {
+            Sniff::Picture(format) => Ending::of(Some(format)),
+            Sniff::More | Sniff::No => Ending::of(None),
+        };
+        self.ending.push(&head);
         let payload = std::mem::take(&mut self.payload);
         let mut slot = self.slot.clone();
         if slot.passed_on {

@@ -85,7 +85,10 @@ enum Value {
     /// A member of an item that may be a base64 picture; nothing of it has been read.
     Member,
     Candidate(Candidate),
-    Text(Field, TextScanner),
+    /// Running text, which goes on in another document.
+    Delta(Field, TextScanner),
+    /// Running text that ends with its string.
+    Text(TextScanner),
     /// A URL of either kind, collected raw. `member`: its key is held by the item.
     Url {
         raw: Vec<u8>,
@@ -135,7 +138,9 @@ impl Document {
 
     /// Bytes that are none of the document but stand in it, as the line breaks of an event do.
     pub(super) fn interpose(&mut self, bytes: &[u8], events: &mut Events) {
-        if !self.broken && self.lexer.is_between_tokens() {
+        let may_stand =
+            !self.broken && self.lexer.white_space(|token, at| self.state.token(token, at, events)).unwrap_or(false);
+        if may_stand {
             self.state.between(bytes, false, events);
         } else {
             if !self.broken {
@@ -289,6 +294,21 @@ impl State {
         Field { place: self.place, name }
     }
 
+    /// A text that begins here. What deltas say goes on; what they said may be repeated in other events, whole.
+    fn text(&mut self, start: u64) -> Value {
+        let goes_on = match self.rules.shape {
+            Shape::Chat => self.kind != Kind::Answer && matches!(self.path.steps(), [_, _, Step::Key(Name::Delta), ..]),
+            Shape::Responses => self.kind == Kind::TextDelta,
+            Shape::Images => false,
+        };
+        if !goes_on {
+            return Value::Text(self.texts.fresh(url_slot()));
+        }
+        let field = self.field();
+        self.texts.last = Some((field, start, start));
+        Value::Delta(field, self.texts.take(field, url_slot()))
+    }
+
     fn string_start(&mut self, at: u64, events: &mut Events) {
         let role = self.role();
         let form = self.rules.form;
@@ -308,9 +328,7 @@ impl State {
                     (Role::Reference | Role::Any, _) => Value::Url { raw: Vec::new(), member: false },
                     (Role::Text, Form::Url | Form::Both) => {
                         self.settle(events);
-                        let field = self.field();
-                        self.texts.last = Some((field, at + 1, at + 1));
-                        Value::Text(field, self.texts.take(field, url_slot()))
+                        self.text(at + 1)
                     }
                     _ => Value::Plain,
                 }
@@ -331,7 +349,7 @@ impl State {
                 self.begin_member(events);
                 self.string_part(raw, events);
             }
-            Value::Text(_, scanner) => scanner.push(raw, events),
+            Value::Delta(_, scanner) | Value::Text(scanner) => scanner.push(raw, events),
             Value::Candidate(candidate) => {
                 if let Some(taken) = candidate.push(raw, events) {
                     self.judge(candidate_is_picture(&self.value));
@@ -366,7 +384,8 @@ impl State {
     fn string_end(&mut self, at: u64, events: &mut Events) {
         match std::mem::replace(&mut self.value, Value::Plain) {
             Value::Plain => {}
-            Value::Text(field, scanner) => {
+            Value::Text(mut scanner) => scanner.finish(events),
+            Value::Delta(field, scanner) => {
                 if let Some((_, _, end)) = &mut self.texts.last {
                     *end = at;
                 }
@@ -545,7 +564,7 @@ impl State {
     fn abandon(&mut self, events: &mut Events) {
         match std::mem::replace(&mut self.value, Value::Plain) {
             Value::Plain | Value::Type(_) => {}
-            Value::Text(_, mut scanner) => scanner.abandon(events),
+            Value::Delta(_, mut scanner) | Value::Text(mut scanner) => scanner.abandon(events),
             Value::Candidate(mut candidate) => candidate.abandon(events),
             Value::Member => self.open_member(true, events),
             Value::Url { raw, member } => {

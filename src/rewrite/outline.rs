@@ -1,154 +1,320 @@
 //! What an event is about, before it is rewritten.
 //!
-//! Text that is held back must go out before the event that ends it. Nearly all events end nothing, and that can be told
-//! by a quick look for three words; only the others are parsed.
+//! Text that is held back must go out before the event that ends it, or that says something else in its stead. Servers say
+//! "nothing" in many ways (`"tool_calls":[]`, `"finish_reason":""`, `"error":null`), so it is the values that count, not
+//! the names. What cannot be understood says nothing.
 
-use std::{collections::HashMap, sync::LazyLock};
+use std::fmt;
 
-use memchr::memmem::{self, Finder};
-use serde::{Deserialize, de::IgnoredAny};
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
 
-use super::{json::Name, shape::Shape, texts::Field};
+use super::{
+    json::Name,
+    shape::{Kind, Shape},
+    texts::Field,
+};
 
-/// Searchers are made once: making one takes longer than most events are to search.
-static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"error\""));
-static TOOL_CALLS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"tool_calls\""));
-static FINISH_REASON: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"finish_reason\""));
-static DELTA: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"delta\""));
-static INDEX: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"index\""));
+/// How a text is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Close {
+    /// It is over.
+    Finish,
+    /// Something else comes between. A picture that is under way goes on behind it; nothing else is held.
+    Pause,
+}
 
-/// What an event ends.
+/// What an event says.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Ends {
-    /// Every text.
-    pub(super) all: bool,
-    /// Texts of these places; with the names of those that still have text in the event itself.
-    pub(super) places: Vec<(u32, Vec<Name>)>,
-    /// Texts of these places go on later, but not through this event (a tool call comes between).
-    pub(super) interrupted: Vec<u32>,
+pub(super) struct Outline {
+    /// What its data say it is.
+    pub(super) kind: Option<Kind>,
+    /// Closes every text that it does not go on with.
+    all: Option<Close>,
+    choices: Vec<Choice>,
 }
 
-#[derive(Deserialize)]
-struct Chunk<'a> {
-    #[serde(default, borrow)]
-    choices: Vec<Choice<'a>>,
-    #[serde(default)]
-    error: Option<IgnoredAny>,
+/// What one choice of a chat says.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Choice {
+    place: u32,
+    finishes: bool,
+    /// Fields with text.
+    texts: Vec<Name>,
+    /// The content is a list of several parts.
+    has_parts: bool,
+    /// It says something that is no text.
+    says_more: bool,
 }
 
-#[derive(Deserialize)]
-struct Choice<'a> {
-    #[serde(default)]
-    index: Option<u16>,
-    #[serde(default)]
-    finish_reason: Option<IgnoredAny>,
-    #[serde(default, borrow)]
-    delta: Option<HashMap<&'a str, Option<IgnoredAny>>>,
-}
-
-impl Ends {
-    /// Looks at the data of an event.
-    pub(super) fn of(shape: Shape, data: &[u8]) -> Self {
+impl Outline {
+    /// Looks at an event: what its `event` line says, if there is one, and its data.
+    pub(super) fn of(shape: Shape, line: Option<&str>, data: &[u8]) -> Self {
         if data.trim_ascii().starts_with(b"[DONE]") {
-            return Self { all: true, ..Self::default() };
+            return Self { all: Some(Close::Finish), ..Self::default() };
         }
+        let Ok(Members(members)) = serde_json::from_slice(data) else { return Self::default() };
+        let kind = members.iter().find(|(name, _)| *name == Name::Type).and_then(|(_, value)| text(value)).or(line);
         match shape {
-            Shape::Chat => chat(data),
-            Shape::Responses => Self { all: ends_responses(data), ..Self::default() },
-            Shape::Images => Self::default(),
+            Shape::Chat => chat(&members),
+            Shape::Responses => {
+                let all = kind.map_or(Some(Close::Pause), closes);
+                Self { kind: kind.map(|kind| Kind::of(kind.as_bytes())), all, ..Self::default() }
+            }
+            Shape::Images => Self { kind: kind.map(|kind| Kind::of(kind.as_bytes())), ..Self::default() },
         }
     }
 
-    /// Whether text of this field must go out before the event.
-    pub(super) fn comes_before(&self, field: Field) -> bool {
-        let ends = |(place, names): &(u32, Vec<Name>)| *place == field.place && !names.contains(&field.name);
-        self.all || self.interrupted.contains(&field.place) || self.places.iter().any(ends)
+    /// Of an event that is too long to be looked at as a whole: its texts end with their strings, as far as can be told.
+    pub(super) fn too_long() -> Self {
+        Self { all: Some(Close::Pause), ..Self::default() }
     }
-}
 
-/// Which choices the deltas of a chat's event belong to, in order, where that stands behind them (servers that sort their
-/// keys). Empty when it stands before them, and is read in passing.
-pub(super) fn places(shape: Shape, data: &[u8]) -> Vec<u32> {
-    let late = || DELTA.find(data).is_some_and(|delta| INDEX.find(data).is_some_and(|index| delta < index));
-    if shape != Shape::Chat || !late() {
-        return Vec::new();
-    }
-    let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(data) else { return Vec::new() };
-    (0..).zip(chunk.choices).map(|(at, choice)| choice.index.unwrap_or(at).into()).collect()
-}
-
-fn chat(data: &[u8]) -> Ends {
-    let says = |word: &Finder<'_>| word.find(data).is_some();
-    if !finishes(data) && !says(&ERROR) && !says(&TOOL_CALLS) {
-        return Ends::default();
-    }
-    let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(data) else { return Ends::default() };
-    let mut ends = Ends { all: chunk.error.is_some(), ..Ends::default() };
-    for (at, choice) in (0..).zip(chunk.choices) {
-        let place = choice.index.unwrap_or(at).into();
-        let delta = choice.delta.unwrap_or_default();
-        if choice.finish_reason.is_some() {
-            let texts = delta.iter().filter(|(_, value)| value.is_some()).map(|(name, _)| Name::of(name)).collect();
-            ends.places.push((place, texts));
-        } else if delta.contains_key("tool_calls") {
-            ends.interrupted.push(place);
+    /// How held text of this field is closed before the event, if it is.
+    pub(super) fn before(&self, field: Field) -> Option<Close> {
+        let choice = self.choices.iter().find(|choice| choice.place == field.place);
+        match choice {
+            Some(choice) if choice.texts.contains(&field.name) => None,
+            Some(choice) if choice.finishes => Some(Close::Finish),
+            Some(choice) if choice.says_more || !choice.texts.is_empty() => self.all.or(Some(Close::Pause)),
+            _ => self.all,
         }
     }
-    ends
+
+    /// How text of this field is closed where its string in the event ends, if it is.
+    pub(super) fn within(&self, field: Field) -> Option<Close> {
+        let choice = self.choices.iter().find(|choice| choice.place == field.place);
+        match choice {
+            Some(choice) if choice.finishes || choice.has_parts => Some(Close::Finish),
+            _ => self.all,
+        }
+    }
+
+    /// Whether it says nothing but some text of this field.
+    pub(super) fn says_only(&self, shape: Shape, field: Field) -> bool {
+        match shape {
+            Shape::Chat => matches!(self.choices.as_slice(), [choice]
+                if choice.place == field.place && choice.texts == [field.name] && !choice.says_more && self.within(field).is_none()),
+            Shape::Responses => self.kind == Some(Kind::TextDelta),
+            Shape::Images => false,
+        }
+    }
+
+    /// Which choices the deltas belong to, in order.
+    pub(super) fn places(&self) -> impl Iterator<Item = u32> {
+        self.choices.iter().map(|choice| choice.place)
+    }
 }
 
-/// Whether a `finish_reason` is there that is not null. Inside a string the closing quote of the name would be escaped.
-fn finishes(data: &[u8]) -> bool {
-    FINISH_REASON.find_iter(data).any(|at| {
-        let value = data.get(at + FINISH_REASON.needle().len()..).unwrap_or_default().trim_ascii_start();
-        value.strip_prefix(b":").is_some_and(|value| !value.trim_ascii_start().starts_with(b"null"))
-    })
+fn chat(members: &[(Name, &RawValue)]) -> Outline {
+    let mut outline = Outline::default();
+    for (name, value) in members {
+        match name {
+            Name::Error if !is_nothing(value) => outline.all = Some(Close::Finish),
+            Name::Choices => {
+                let choices = serde_json::from_str::<Vec<Members<'_>>>(value.get()).unwrap_or_default();
+                outline.choices = (0..).zip(choices).map(|(at, Members(members))| choice(at, &members)).collect();
+            }
+            _ => {}
+        }
+    }
+    outline
 }
 
-/// Events that repeat or close what the deltas said.
-fn ends_responses(data: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Event<'a> {
-        #[serde(rename = "type", default)]
-        name: &'a str,
+fn choice(at: u32, members: &[(Name, &RawValue)]) -> Choice {
+    let mut choice = Choice { place: at, ..Choice::default() };
+    for (name, value) in members {
+        match name {
+            Name::Index => {
+                let number = value.get().trim_matches('"').parse::<u16>();
+                choice.place = number.map_or(at, u32::from);
+            }
+            Name::FinishReason => choice.finishes = !is_nothing(value),
+            Name::Delta => delta(value, &mut choice),
+            _ => {}
+        }
     }
-    const CLOSING: [&[u8]; 5] =
-        [b".done\"", b"response.completed\"", b"response.failed\"", b"response.incomplete\"", b"\"error\""];
-    if !CLOSING.iter().any(|name| memmem::find(data, name).is_some()) {
-        return false;
+    choice
+}
+
+fn delta(value: &RawValue, choice: &mut Choice) {
+    let Members(members) = serde_json::from_str(value.get()).unwrap_or_default();
+    for (name, value) in members {
+        match name {
+            _ if is_nothing(value) => {}
+            Name::Content if value.get().starts_with('[') => {
+                let parts = serde_json::from_str::<Vec<Members<'_>>>(value.get()).unwrap_or_default();
+                match parts.as_slice() {
+                    [Members(part)] if part.iter().any(|(name, _)| *name == Name::Text) => {
+                        choice.texts.push(Name::Text)
+                    }
+                    _ => (choice.has_parts, choice.says_more) = (true, true),
+                }
+            }
+            Name::Content | Name::Reasoning | Name::ReasoningContent => choice.texts.push(name),
+            Name::ToolCalls | Name::FunctionCall | Name::Images | Name::Refusal | Name::Audio => {
+                choice.says_more = true
+            }
+            _ => {}
+        }
     }
-    let name = serde_json::from_slice::<Event<'_>>(data).map_or("", |event| event.name);
-    name == "error"
-        || name.ends_with(".done")
-        || name.ends_with(".completed") && !name.contains("_call")
-        || name.ends_with(".failed")
-        || name.ends_with(".incomplete")
+}
+
+/// What an event of a response does to the texts before it. Some say nothing at all.
+fn closes(kind: &str) -> Option<Close> {
+    if Kind::of(kind.as_bytes()) == Kind::TextDelta {
+        return None;
+    }
+    let over = [".done", ".completed", ".failed", ".incomplete"].iter().any(|end| kind.ends_with(end));
+    match kind {
+        "ping" | "keepalive" | "response.in_progress" | "response.queued" => None,
+        "error" => Some(Close::Finish),
+        // A tool that is done does not end a text.
+        _ if over && !kind.contains("_call") => Some(Close::Finish),
+        _ => Some(Close::Pause),
+    }
+}
+
+/// `null`, `false`, `""`, `[]` or `{}`.
+fn is_nothing(value: &RawValue) -> bool {
+    let text = value.get();
+    let is_empty = |open, close| {
+        text.strip_prefix(open)
+            .and_then(|rest| rest.strip_suffix(close))
+            .is_some_and(|inner: &str| inner.trim().is_empty())
+    };
+    matches!(text, "null" | "false" | "\"\"") || is_empty('[', ']') || is_empty('{', '}')
+}
+
+fn text<'a>(value: &&'a RawValue) -> Option<&'a str> {
+    value.get().strip_prefix('"')?.strip_suffix('"')
+}
+
+/// The members of an object, as they are written.
+#[derive(Default)]
+struct Members<'a>(Vec<(Name, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Vec<(Name, &'de RawValue)>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(members)
+            }
+        }
+        deserializer.deserialize_map(Object).map(Members)
+    }
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Key;
+        impl Visitor<'_> for Key {
+            type Value = Name;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+
+            fn visit_str<E>(self, key: &str) -> Result<Name, E> {
+                Ok(Name::of(key))
+            }
+        }
+        deserializer.deserialize_str(Key)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn only_what_ends_a_text_ends_it() {
-        let chat = |data: &str| Ends::of(Shape::Chat, data.as_bytes());
-        assert_eq!(chat(r#"{"choices":[{"index":0,"delta":{"content":"x"},"finish_reason":null}]}"#), Ends::default());
-        assert_eq!(chat(r#"{"choices":[{"delta":{"content":"\"finish_reason\":\"x\" \"error\""}}]}"#), Ends::default());
-        assert!(chat("[DONE]").all);
-        assert!(chat(r#"{"error":{"message":"x"}}"#).all);
-        let ends = chat(r#"{"choices":[{"delta":{"content":"x","role":null},"index":3,"finish_reason" : "stop"}]}"#);
-        assert_eq!(ends.places, [(3, vec![Name::Content])]);
-        assert!(!ends.comes_before(Field { place: 3, name: Name::Content }));
-        assert!(ends.comes_before(Field { place: 3, name: Name::Reasoning }));
-        assert!(!ends.comes_before(Field { place: 0, name: Name::Content }));
-        assert_eq!(chat(r#"{"choices":[{"index":1,"delta":{"tool_calls":[]}}]}"#).interrupted, [1]);
+    fn chat(data: &str) -> Outline {
+        Outline::of(Shape::Chat, None, data.as_bytes())
+    }
+
+    fn field(place: u32, name: Name) -> Field {
+        Field { place, name }
+    }
+
+    /// What becomes of held content and reasoning of choice 0 before the event, and of its content's end within.
+    fn closed(data: &str) -> [Option<Close>; 3] {
+        let outline = chat(data);
+        let [content, reasoning] = [Name::Content, Name::Reasoning].map(|name| field(0, name));
+        [outline.before(content), outline.before(reasoning), outline.within(content)]
+    }
+
+    fn of_delta(delta: &str, more: &str) -> [Option<Close>; 3] {
+        closed(&format!(r#"{{"choices":[{{"index":0,"delta":{delta}{more}}}]}}"#))
     }
 
     #[test]
-    fn places_are_asked_for_only_where_they_stand_behind_their_deltas() {
-        let of = |data: &str| places(Shape::Chat, data.as_bytes());
+    fn only_what_says_something_closes_a_text() {
+        const NONE: [Option<Close>; 3] = [None; 3];
+        const PAUSE: Option<Close> = Some(Close::Pause);
+        const FINISH: Option<Close> = Some(Close::Finish);
+        for nothing in ["null", "[]", "[ ]", "\"\"", "{}", "false"] {
+            for name in ["tool_calls", "function_call", "images", "refusal", "audio", "reasoning"] {
+                let delta = format!(r#"{{"content":"x","{name}":{nothing}}}"#);
+                let alone = of_delta(&delta, &format!(r#","finish_reason":{nothing},"logprobs":null"#));
+                assert_eq!(alone, [None, PAUSE, None], "{delta}");
+                assert_eq!(of_delta(&format!(r#"{{"role":"assistant","{name}":{nothing}}}"#), ""), NONE);
+            }
+            assert_eq!(closed(&format!(r#"{{"choices":[],"usage":{{"x":1}},"error":{nothing}}}"#)), NONE);
+        }
+        assert_eq!(of_delta(r#"{"tool_calls":[{"index":0}]}"#, ""), [PAUSE, PAUSE, None]);
+        assert_eq!(of_delta(r#"{"content":"x","function_call":{"name":"f"}}"#, ""), [None, PAUSE, None]);
+        assert_eq!(of_delta(r#"{"content":"x","reasoning":"y"}"#, ""), [None, None, None]);
+        assert_eq!(of_delta(r#"{"content":"x"}"#, r#","finish_reason" : "stop""#), [None, FINISH, FINISH]);
+        assert_eq!(of_delta("{}", r#","finish_reason":"stop""#), [FINISH, FINISH, FINISH]);
+        assert_eq!(of_delta("null", r#","finish_reason":"stop""#), [FINISH, FINISH, FINISH]);
+        assert_eq!(
+            of_delta(r#"{"content":[{"type":"text","text":"x"},{"type":"text","text":"y"}]}"#, ""),
+            [PAUSE, PAUSE, FINISH]
+        );
+        assert_eq!(closed("[DONE]"), [FINISH; 3]);
+        assert_eq!(closed(r#"{"error":{"message":"x"}}"#), [FINISH; 3]);
+        assert_eq!(closed(r#"{"error":"busy"}"#), [FINISH; 3]);
+        for other in ["{", "[1]", "7", r#"{"choices":7}"#, r#"{"choices":[{"index":9,"delta":{"content":"x"}}]}"#] {
+            assert_eq!(closed(other), NONE, "{other}");
+        }
+    }
+
+    #[test]
+    fn places_are_told_wherever_they_stand() {
+        let of = |data: &str| chat(data).places().collect::<Vec<_>>();
         assert_eq!(of(r#"{"choices":[{"delta":{"images":[{"index":7}]},"index":3},{"delta":{}}]}"#), [3, 1]);
-        assert!(of(r#"{"choices":[{"index":3,"delta":{"content":"\"index\""}}]}"#).is_empty());
-        assert!(of(r#"{"choices":[{"delta":{"content":"x"}}]}"#).is_empty());
+        assert_eq!(of(r#"{"choices":[{"index":"2","delta":{"content":"\"index\""}}]}"#), [2]);
+    }
+
+    #[test]
+    fn events_of_a_response_close_texts_by_their_type() {
+        for (kind, close) in [
+            ("response.output_text.delta", None),
+            ("response.in_progress", None),
+            ("response.output_text.done", Some(Close::Finish)),
+            ("response.output_item.done", Some(Close::Finish)),
+            ("response.completed", Some(Close::Finish)),
+            ("response.image_generation_call.completed", Some(Close::Pause)),
+            ("response.function_call_arguments.delta", Some(Close::Pause)),
+            ("response.output_item.added", Some(Close::Pause)),
+            ("error", Some(Close::Finish)),
+        ] {
+            let outline = format!(r#"{{"output_index":1,"type":"{kind}"}}"#);
+            let outline = Outline::of(Shape::Responses, Some("x"), outline.as_bytes());
+            assert_eq!(outline.before(field(0, Name::Delta)), close, "{kind}");
+        }
     }
 }

@@ -36,7 +36,7 @@ pub enum Kind {
     Event,
     /// An event with a preview: passes, and is not kept.
     PartialImage,
-    /// An event with the next piece of a text.
+    /// An event with the next piece of a text: `response.output_text.delta`, `response.reasoning_text.delta` and the like.
     TextDelta,
 }
 
@@ -45,7 +45,7 @@ impl Kind {
     pub fn of(event_type: &[u8]) -> Self {
         if event_type.ends_with(b".partial_image") {
             Self::PartialImage
-        } else if event_type.ends_with(b".output_text.delta") {
+        } else if event_type.ends_with(b"_text.delta") {
             Self::TextDelta
         } else {
             Self::Event

@@ -6,20 +6,25 @@
 //!
 //! Text may carry a picture over any number of deltas, cut anywhere. What may be the start of a picture is held back and
 //! its event leaves with the text it still has. One that has none left and says nothing else that is new is left out, but
-//! for one in every 64 KiB, as a sign of life. Held text that turns out to be no picture is released unchanged; deltas may
+//! for one in every 512 KiB, as a sign of life. Held text that turns out to be no picture is released unchanged; deltas may
 //! come out coalesced, the joined text is identical.
 
+#[cfg(test)]
+mod model;
 mod pattern;
 #[cfg(test)]
 mod tests;
 mod writer;
+
+use std::borrow::Cow;
 
 use writer::Writer;
 
 use super::{
     Event, Events,
     document::Rules,
-    outline::{Ends, places},
+    json::Name,
+    outline::{Close, Outline},
     sse::{Framer, Line},
 };
 
@@ -81,14 +86,14 @@ impl StreamRewriter {
         let Self { framer, current, writer, events, .. } = self;
         framer.finish(|line| current.line(line, writer, events));
         if current.can_wait() {
-            writer.flush(|_| true, events);
+            writer.flush(|_| Some(Close::Finish), events);
         }
         let separator = current.separator();
         current.flow(writer, events);
         writer.end_data(events);
         if writer.document.texts().is_holding() {
             events.copy(separator);
-            writer.flush(|_| true, events);
+            writer.flush(|_| Some(Close::Finish), events);
         }
         self.events.take()
     }
@@ -138,15 +143,15 @@ impl Current {
         if self.flowing {
             writer.piece(tag, bytes, events);
             self.begun = tag != Tag::Blank;
-            self.flowing = tag != Tag::Blank;
+            self.flowing = self.begun;
+            if !self.flowing {
+                writer.document.texts().begin(Outline::default());
+            }
             return;
         }
         self.begun = tag != Tag::Blank;
         if self.begun && self.bytes.len() + bytes.len() > WHOLE {
-            self.flow(writer, events);
-            // A picture follows, and its memory is spent elsewhere.
-            self.bytes = Vec::new();
-            self.flowing = true;
+            self.too_long(writer, events);
             return writer.piece(tag, bytes, events);
         }
         self.bytes.extend_from_slice(bytes);
@@ -168,28 +173,30 @@ impl Current {
             self.lines.clear();
             return;
         }
-        let data = self.data();
-        let holding = writer.document.texts().is_holding();
-        let ends = data.map_or_else(Ends::default, |(start, end)| {
-            Ends::of(writer.shape, self.bytes.get(start..end).unwrap_or_default())
-        });
-        if holding {
-            writer.flush(|field| ends.comes_before(field), events);
-        }
-        let places = data.map(|(start, end)| places(writer.shape, self.bytes.get(start..end).unwrap_or_default()));
-        let texts = writer.document.texts();
-        texts.places = places.unwrap_or_default();
-        texts.ending.extend(ends.places.iter().map(|(place, _)| *place));
-        texts.last = None;
-        texts.looked_into = 0;
+        let outline = Outline::of(writer.shape, self.event_line(), &self.data());
+        writer.flush(|field| outline.before(field), events);
+        writer.named = outline.kind;
+        writer.document.texts().begin(outline);
+        let data = self.only_data().map(|(start, _)| start);
         let blank = blank.len();
         self.flow(writer, events);
         let (event, blank) = self.bytes.split_at(self.bytes.len() - blank.min(self.bytes.len()));
-        writer.remember(data.map(|(start, _)| start), event, blank, ends == Ends::default());
-        writer.document.texts().ending.clear();
-        writer.document.texts().places.clear();
+        writer.remember(data, event, blank);
+        writer.document.texts().begin(Outline::default());
         self.bytes.clear();
         self.lines.clear();
+    }
+
+    /// The event turns out to be too long to be looked at as a whole. In nearly all of these it is one string that is so
+    /// long, and it has begun: text of that field may go on, any other may not.
+    fn too_long(&mut self, writer: &mut Writer, events: &mut Events) {
+        let name = open_string(&self.bytes);
+        writer.flush(|field| (name != Some(field.name)).then_some(Close::Pause), events);
+        writer.document.texts().begin(Outline::too_long());
+        self.flow(writer, events);
+        // A picture follows, and its memory is spent elsewhere.
+        self.bytes = Vec::new();
+        self.flowing = true;
     }
 
     /// Whether held text may go out before this event, which the stream's end cut: it has no data that could go on with
@@ -213,16 +220,44 @@ impl Current {
         }
     }
 
-    /// Where the event's data begin and end, if they stand in one line.
-    fn data(&self) -> Option<(usize, usize)> {
-        let mut found = None;
-        let mut start = 0;
-        for (tag, end) in &self.lines {
-            if *tag == Tag::Data && found.replace((start, *end)).is_some() {
-                return None;
-            }
-            start = *end;
-        }
-        found
+    /// What stands in its `event` line.
+    fn event_line(&self) -> Option<&str> {
+        let mut pieces = self.pieces().filter(|(tag, _)| *tag == Tag::Other);
+        let value = pieces.find_map(|(_, (start, end))| self.bytes.get(start..end)?.strip_prefix(b"event:"));
+        std::str::from_utf8(value?.trim_ascii()).ok()
     }
+
+    /// The event's data, its lines joined.
+    fn data(&self) -> Cow<'_, [u8]> {
+        let lines = self.pieces().filter(|(tag, _)| *tag == Tag::Data);
+        let mut lines = lines.map(|(_, (start, end))| self.bytes.get(start..end).unwrap_or_default());
+        match (lines.next(), lines.next()) {
+            (first, None) => first.unwrap_or_default().into(),
+            (Some(first), Some(second)) => {
+                let lines: Vec<&[u8]> = [first, second].into_iter().chain(lines).collect();
+                lines.join(&b'\n').into()
+            }
+            (None, Some(_)) => Cow::default(),
+        }
+    }
+
+    /// Where the event's data begin and end, if they stand in one line.
+    fn only_data(&self) -> Option<(usize, usize)> {
+        let mut lines = self.pieces().filter(|(tag, _)| *tag == Tag::Data);
+        lines.next().filter(|_| lines.next().is_none()).map(|(_, place)| place)
+    }
+
+    /// What it is made of.
+    fn pieces(&self) -> impl Iterator<Item = (Tag, (usize, usize))> {
+        let mut start = 0;
+        self.lines.iter().map(move |(tag, end)| (*tag, (std::mem::replace(&mut start, *end), *end)))
+    }
+}
+
+/// The key of the string that is open at the end of this JSON, if it may be one whose text goes on.
+fn open_string(json: &[u8]) -> Option<Name> {
+    let quote = memchr::memrchr(b'"', json)?;
+    let key = json.get(..quote)?.trim_ascii_end().strip_suffix(b":")?.trim_ascii_end().strip_suffix(b"\"")?;
+    let start = memchr::memrchr(b'"', key)? + 1;
+    Some(Name::of(std::str::from_utf8(key.get(start..)?).ok()?))
 }

@@ -3,18 +3,17 @@
 //! Only the URI is replaced; `![alt](` before it and `)` behind it stay. To find a URI that arrives in pieces, the longest
 //! tail that may be the start of `data:image` is held back, nothing else.
 
-use std::sync::LazyLock;
-
-use memchr::memmem::Finder;
+use memchr::memchr_iter;
 
 use super::{
     Events, Slot,
     candidate::{Candidate, Setting},
 };
 
+/// In small letters or capitals (RFC 3986, section 3.1).
 const TRIGGER: &[u8] = b"data:image";
-/// Made once: making it takes longer than most texts are to search.
-static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(TRIGGER));
+/// Where its colon is: a rare character in texts, and none in base64.
+const COLON: usize = 4;
 
 /// Looks through one text field, given as raw characters of a JSON string.
 #[derive(Debug)]
@@ -57,7 +56,7 @@ impl TextScanner {
                     joined = [unread.as_slice(), rest.get(taken..).unwrap_or_default()].concat();
                     rest = &joined;
                 }
-            } else if let Some(at) = FINDER.find_iter(rest).find(|at| !is_in_escape(rest, *at)) {
+            } else if let Some(at) = trigger(rest) {
                 let (text, uri) = rest.split_at(at);
                 events.copy(text);
                 // The trigger itself is the candidate's for sure: so a refused one cannot trigger again.
@@ -67,13 +66,25 @@ impl TextScanner {
                 self.candidate = Some(candidate);
                 rest = behind;
             } else {
-                let begins = |len: usize| TRIGGER.get(..len).is_some_and(|start| rest.ends_with(start));
+                let begins = |len: usize| ends_with(rest, TRIGGER.get(..len).unwrap_or_default());
                 let held = (1..TRIGGER.len()).rev().find(|len| begins(*len) && !is_in_escape(rest, rest.len() - len));
                 let (text, hold) = rest.split_at(rest.len() - held.unwrap_or(0));
                 events.copy(text);
                 self.hold.extend_from_slice(hold);
                 return;
             }
+        }
+    }
+
+    /// Whether a picture is under way whose end has not come.
+    pub fn is_under_way(&self) -> bool {
+        self.candidate.as_ref().is_some_and(Candidate::is_cut)
+    }
+
+    /// Something else comes between this text and what may follow: what is held goes out, unless a picture is under way.
+    pub fn pause(&mut self, events: &mut Events) {
+        if !self.is_under_way() {
+            self.finish(events);
         }
     }
 
@@ -94,6 +105,20 @@ impl TextScanner {
         }
         events.copy(&std::mem::take(&mut self.hold));
     }
+}
+
+/// Where the first trigger begins.
+fn trigger(text: &[u8]) -> Option<usize> {
+    let mut starts = memchr_iter(b':', text).filter_map(|colon| colon.checked_sub(COLON));
+    starts.find(|start| {
+        let found = text.get(*start..start + TRIGGER.len());
+        found.is_some_and(|found| found.eq_ignore_ascii_case(TRIGGER)) && !is_in_escape(text, *start)
+    })
+}
+
+fn ends_with(text: &[u8], end: &[u8]) -> bool {
+    let last = text.len().checked_sub(end.len()).and_then(|start| text.get(start..));
+    last.is_some_and(|last| last.eq_ignore_ascii_case(end))
 }
 
 /// Whether this place is inside an escape, as the `d` of `\u00ed` is: it begins nothing, and nothing may be cut there.

@@ -1,6 +1,11 @@
 //! Text fields that go on from one document of a stream to the next.
 
-use super::{Events, Slot, json::Name, text::TextScanner};
+use super::{
+    Events, Slot,
+    json::Name,
+    outline::{Close, Outline},
+    text::TextScanner,
+};
 
 /// How many fields may hold text back at once, each up to 64 KiB or a picture on disk. The text of a further one ends with
 /// its string, as in an answer that is no stream.
@@ -16,14 +21,12 @@ pub(super) struct Field {
 /// The text fields of a stream that hold something back, and where text was last.
 #[derive(Debug, Default)]
 pub(super) struct Texts {
-    /// Text goes on in the next document; else it ends with its string.
-    pub(super) streamed: bool,
     open: Vec<(Field, TextScanner)>,
-    /// Places whose text ends with the document at hand.
-    pub(super) ending: Vec<u32>,
+    /// What is known of the document at hand.
+    pub(super) outline: Outline,
     /// Places of the choices of the document at hand, in order, as far as they are known before.
     pub(super) places: Vec<u32>,
-    /// Where the last text of the document at hand began and ended, by its offsets in the document.
+    /// Where the last text of the document at hand that may go on began and ended, by its offsets in the document.
     pub(super) last: Option<(Field, u64, u64)>,
     /// How many values of the document at hand are looked into: texts, pictures, URLs.
     pub(super) looked_into: usize,
@@ -31,14 +34,26 @@ pub(super) struct Texts {
 }
 
 impl Texts {
+    /// Begins the next document.
+    pub(super) fn begin(&mut self, outline: Outline) {
+        self.places.clear();
+        self.places.extend(outline.places());
+        self.outline = outline;
+        self.last = None;
+        self.looked_into = 0;
+    }
+
+    /// A scanner for a text that ends with its string.
+    pub(super) fn fresh(&mut self, slot: Slot) -> TextScanner {
+        self.numbers = self.numbers.wrapping_add(1).max(1);
+        TextScanner::new(slot, self.numbers)
+    }
+
     /// The scanner of a field, as it was left, or a new one.
     pub(super) fn take(&mut self, field: Field, slot: Slot) -> TextScanner {
         match self.open.iter().position(|(open, _)| *open == field) {
             Some(at) => self.open.swap_remove(at).1,
-            None => {
-                self.numbers = self.numbers.wrapping_add(1).max(1);
-                TextScanner::new(slot, self.numbers)
-            }
+            None => self.fresh(slot),
         }
     }
 
@@ -60,12 +75,15 @@ impl Texts {
         }
     }
 
-    /// The field's string ends, and with it the text unless it goes on in another document.
+    /// The field's string ends; its text goes on in another document, unless this one closes it.
     pub(super) fn put(&mut self, field: Field, mut scanner: TextScanner, events: &mut Events) {
-        let room = self.open.len() < MOST_HOLDING;
-        if !self.streamed || self.ending.contains(&field.place) || !room {
-            scanner.finish(events);
-        } else if scanner.is_holding() {
+        match self.outline.within(field) {
+            _ if self.open.len() >= MOST_HOLDING => scanner.finish(events),
+            Some(Close::Finish) => scanner.finish(events),
+            Some(Close::Pause) => scanner.pause(events),
+            None => {}
+        }
+        if scanner.is_holding() {
             self.open.push((field, scanner));
         }
     }
@@ -80,10 +98,22 @@ impl Texts {
         self.open.iter().map(|(field, _)| *field)
     }
 
+    /// Whether closing this field says anything.
+    pub(super) fn lets_go(&self, field: Field, close: Close) -> bool {
+        let scanner = self.open.iter().find(|(open, _)| *open == field);
+        scanner.is_some_and(|(_, scanner)| close == Close::Finish || !scanner.is_under_way())
+    }
+
     /// Lets go of what a field holds.
-    pub(super) fn finish(&mut self, field: Field, events: &mut Events) {
-        if let Some(at) = self.open.iter().position(|(open, _)| *open == field) {
-            self.open.swap_remove(at).1.finish(events);
+    pub(super) fn close(&mut self, field: Field, close: Close, events: &mut Events) {
+        let Some(at) = self.open.iter().position(|(open, _)| *open == field) else { return };
+        let Some((_, scanner)) = self.open.get_mut(at) else { return };
+        match close {
+            Close::Finish => scanner.finish(events),
+            Close::Pause => scanner.pause(events),
+        }
+        if !scanner.is_holding() {
+            self.open.swap_remove(at);
         }
     }
 }

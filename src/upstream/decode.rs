@@ -137,7 +137,11 @@ impl Layer {
         let piece = piece.unwrap_or_default();
         match (&mut self.stage, piece.first()) {
             (Some(stage), _) => *stage.source() = Source { piece, ended: self.ended },
-            (None, Some(first)) => self.stage = Some(stage(self.coding, *first, Source { piece, ended: self.ended })?),
+            (None, Some(first)) => {
+                let (first, is_plain) = (*first, is_plain(self.coding, &piece));
+                let source = Source { piece, ended: self.ended };
+                self.stage = Some(if is_plain { Box::new(source) } else { stage(self.coding, first, source)? });
+            }
             (None, None) => {}
         }
         Ok(())
@@ -154,6 +158,19 @@ impl Layer {
             _ if !stage.source().piece.is_empty() => Err(io::ErrorKind::InvalidData.into()),
             _ => Ok(if self.ended { Step::End } else { Step::Wanting }),
         }
+    }
+}
+
+/// Whether a body that begins so is not coded at all, whatever its header says. Servers that decode an answer of theirs
+/// and leave the header as it was exist.
+fn is_plain(coding: Coding, start: &[u8]) -> bool {
+    let starts = |texts: &[&[u8]]| texts.iter().any(|text| start.trim_ascii_start().starts_with(text));
+    match (coding, start.first()) {
+        // RFC 1952, section 2.3.1, and RFC 8878, sections 3.1.1 and 3.1.2.
+        (Coding::Gzip, first) if first != Some(&0x1f) => true,
+        (Coding::Zstd, Some(first)) if *first != 0x28 && *first & 0xf0 != 0x50 => true,
+        (Coding::Gzip | Coding::Zstd, _) => false,
+        (Coding::Deflate | Coding::Brotli, _) => starts(&[b"{\"", b"[{", b"data:", b"event:"]),
     }
 }
 
@@ -196,6 +213,12 @@ macro_rules! stages {
 }
 
 stages!(BrotliDecoder DeflateDecoder GzipDecoder ZlibDecoder ZstdDecoder);
+
+impl Stage for Source {
+    fn source(&mut self) -> &mut Source {
+        self
+    }
+}
 
 /// The piece that came last. It wakes nobody: after a piece was put in, one has to read again.
 struct Source {

@@ -337,6 +337,25 @@ impl Incoming {
         Ok(self.peeked.as_deref().unwrap_or_default())
     }
 
+    /// What has come so far, more than `known` bytes of it unless there are no more; left where it is.
+    ///
+    /// # Errors
+    /// As [`chunk`](Self::chunk).
+    pub(crate) async fn peek_past(&mut self, known: usize) -> Result<&[u8], Failure> {
+        while self.peek().await?.len() <= known {
+            let Some(first) = self.peeked.take() else { break };
+            let next = self.chunk().await;
+            let more = next.as_ref().map_or(&[][..], |next| next.as_deref().unwrap_or_default());
+            let (joined, is_end) = ([first.as_ref(), more].concat(), more.is_empty());
+            self.peeked = Some(joined.into());
+            next?;
+            if is_end {
+                break;
+            }
+        }
+        Ok(self.peeked.as_deref().unwrap_or_default())
+    }
+
     /// Makes our key unreadable in the piece that was peeked at.
     pub(crate) fn scrub(&mut self, key: &Secret) {
         self.peeked = self.peeked.take().map(|piece| scrubbed(piece, key));

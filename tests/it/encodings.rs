@@ -142,7 +142,6 @@ async fn a_broken_coding_is_the_upstreams_failure() {
             ("cut in half", &whole[..whole.len() / 2]),
             ("without its last byte", &whole[..whole.len() - 1]),
             ("with more behind it", &more),
-            ("not coded", body().as_bytes()),
         ] {
             let raw = Raw::new([with_length(coding, body)], Then::GoOn).await;
             let answer = in_front_of(&raw).await.generate(json!({ "prompt": "x" })).await;

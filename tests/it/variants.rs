@@ -31,7 +31,7 @@ fn id(path: &str) -> &str {
 }
 
 /// The variants on the disk.
-fn kept(house: &House) -> usize {
+pub fn kept(house: &House) -> usize {
     fn count(dir: &std::path::Path) -> usize {
         let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
         entries.map(|entry| entry.unwrap().path()).map(|path| if path.is_dir() { count(&path) } else { 1 }).sum()

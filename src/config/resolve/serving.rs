@@ -128,6 +128,7 @@ pub(super) fn keys(node: &Node<'_>) -> Option<Vec<Key>> {
             }
             Some(force)
         });
-        Some(Key { name: name?, key: key?, images, images_force })
+        let may_delete = map.or("may_delete", false, Node::flag);
+        Some(Key { name: name?, key: key?, images, images_force, may_delete })
     })
 }

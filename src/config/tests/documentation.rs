@@ -159,7 +159,7 @@ fn every_setting_is_documented() {
         assert!(found, "{key} is not in docs/configuration.md");
     }
     for (list, keys) in [
-        ("keys", "name key images images_force"),
+        ("keys", "name key images images_force may_delete"),
         ("upstreams", "name kind base_url api_key"),
         ("models", "name targets images chat accepts_response_format"),
         ("listen", "addr tls"),

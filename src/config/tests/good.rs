@@ -19,7 +19,7 @@ picgate:
   data_dir: /var/lib/picgate
   admin: { enabled: false }
   keys:
-    - { name: open-webui, key: "${PICGATE_KEY}", images: b64_json, images_force: true }
+    - { name: open-webui, key: "${PICGATE_KEY}", images: b64_json, images_force: true, may_delete: true }
     - { name: other, key: "file:secrets/open-webui" }
   upstreams:
     - { name: openai, kind: openai, base_url: "https://api.openai.com/v1/", api_key: "file:secrets/openai" }
@@ -97,8 +97,15 @@ fn every_setting_arrives() {
                 key: Secret::new("client-key-0123456789"),
                 images: Some(ResponseForm::B64Json),
                 images_force: true,
+                may_delete: true,
             },
-            Key { name: "other".into(), key: Secret::new("key-from-a-file-1234"), images: None, images_force: false },
+            Key {
+                name: "other".into(),
+                key: Secret::new("key-from-a-file-1234"),
+                images: None,
+                images_force: false,
+                may_delete: false,
+            },
         ],
         upstreams: vec![
             Upstream {

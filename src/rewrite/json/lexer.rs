@@ -120,9 +120,15 @@ impl Lexer {
         self.carry.clear();
     }
 
-    /// Whether white space may stand here: not inside a string or a scalar.
-    pub fn is_between_tokens(&self) -> bool {
-        !matches!(self.state, State::Text { .. } | State::Scalar)
+    /// White space stands here that is told elsewhere: it ends a scalar. `false`: it may not, inside a string.
+    ///
+    /// # Errors
+    /// When the scalar is none.
+    pub fn white_space(&mut self, mut visit: impl FnMut(Token<'_>, u64)) -> Result<bool, Invalid> {
+        if self.state == State::Scalar {
+            self.end_scalar(self.offset, &mut visit).map_err(|what| Invalid { at: self.offset, what, consumed: 0 })?;
+        }
+        Ok(!matches!(self.state, State::Text { .. }))
     }
 
     /// Bytes taken in but not told yet: the start of an escape or of a scalar.

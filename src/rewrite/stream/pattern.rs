@@ -1,11 +1,23 @@
 //! Events as patterns: what stands around a text.
 
-use memchr::memmem;
+use std::sync::OnceLock;
+
+use serde_json::{Map, Value};
 
 use crate::rewrite::{json::Name, shape::Shape, texts::Field};
 
-/// What clients append to what came before, also when it is the same once more.
-const ADDING: [&[u8]; 4] = [b"\"audio\"", b"_details\"", b"\"refusal\"", b"\"annotations\""];
+/// What every event of a stream repeats, and an event of ours has, too.
+const IDENTITY: [&str; 9] = [
+    "id",
+    "object",
+    "created",
+    "model",
+    "system_fingerprint",
+    "service_tier",
+    "provider",
+    "item_id",
+    "sequence_number",
+];
 
 /// An event that was sent, around the text of one field.
 #[derive(Clone, Debug)]
@@ -15,49 +27,108 @@ pub(super) struct Pattern {
     pub(super) behind: Vec<u8>,
     /// The empty line that ended it.
     pub(super) blank: Vec<u8>,
+    says_only_text: OnceLock<bool>,
 }
 
 impl Pattern {
-    pub(super) fn empty(field: Field) -> Self {
-        Self { field, before: Vec::new(), behind: Vec::new(), blank: Vec::new() }
+    pub(super) fn new(field: Field, before: &[u8], behind: &[u8], blank: &[u8]) -> Self {
+        let [before, behind, blank] = [before, behind, blank].map(<[u8]>::to_vec);
+        Self { field, before, behind, blank, says_only_text: OnceLock::new() }
     }
 
-    pub(super) fn set(&mut self, field: Field, before: &[u8], behind: &[u8], blank: &[u8]) {
-        self.field = field;
-        self.before.clear();
-        self.before.extend_from_slice(before);
-        self.behind.clear();
-        self.behind.extend_from_slice(behind);
-        self.blank.clear();
-        self.blank.extend_from_slice(blank);
+    /// Whether an event like it says nothing but its text: it may be left out when that is empty, and sent again around
+    /// another.
+    pub(super) fn says_only_text(&self, shape: Shape) -> bool {
+        *self.says_only_text.get_or_init(|| self.event().is_some_and(|event| says_nothing(shape, &event)))
     }
 
-    /// Whether an event like it says nothing new without its text: then it may be left out.
-    pub(super) fn is_empty_without_text(&self) -> bool {
-        let stands = |name: &&[u8]| [&self.before, &self.behind].iter().any(|part| memmem::find(part, name).is_some());
-        !ADDING.iter().any(stands)
+    /// An event around another text of the same field, or of this one of its fields.
+    pub(super) fn around(&self, shape: Shape, field: Field) -> Self {
+        if self.field == field && self.says_only_text(shape) {
+            return self.clone();
+        }
+        Self::plain(shape, field, &self.event().unwrap_or_default(), &self.blank)
     }
 
-    /// An event around a text, when none is at hand to copy.
-    pub(super) fn plain(shape: Shape, field: Field) -> Self {
+    /// The event's object, without its text; `None` when there is more to it than that.
+    fn event(&self) -> Option<Map<String, Value>> {
+        let whole = [self.before.as_slice(), &self.behind].concat();
+        let is_line_end = |byte: &u8| matches!(byte, b'\n' | b'\r');
+        let mut data = None;
+        for line in whole.split(is_line_end).filter(|line| !line.is_empty() && !line.starts_with(b"event:")) {
+            data = Some(line.strip_prefix(b"data:").filter(|_| data.is_none())?);
+        }
+        serde_json::from_slice(data?).ok()
+    }
+
+    /// An event around a text that says nothing else, with what it has in common with another.
+    pub(super) fn plain(shape: Shape, field: Field, like: &Map<String, Value>, blank: &[u8]) -> Self {
+        let common: String =
+            IDENTITY.into_iter().filter_map(|name| Some(format!("\"{name}\":{},", like.get(name)?))).collect();
+        let line_end = match blank {
+            [b'\r', b'\n', ..] => "\r\n",
+            [b'\r', ..] => "\r",
+            _ => "\n",
+        };
         let Field { place, name } = field;
         let (before, behind) = match shape {
             Shape::Responses => {
                 let (output, content) = (place >> 16, place & 0xffff);
-                let kind = "response.output_text.delta";
+                let kind = like.get("type").and_then(Value::as_str).filter(|kind| kind.ends_with("_text.delta"));
+                let kind = kind.unwrap_or("response.output_text.delta");
                 let before = format!(
-                    "event: {kind}\ndata: {{\"type\":\"{kind}\",\"output_index\":{output},\"content_index\":{content},\"delta\":\""
+                    "event: {kind}{line_end}data: {{{common}\"type\":\"{kind}\",\"output_index\":{output},\"content_index\":{content},\"delta\":\""
                 );
-                (before, "\"}\n")
+                (before, "\"}")
             }
             Shape::Chat | Shape::Images => {
-                let name = if name == Name::Other { Name::Content } else { name }.as_str();
-                let before = format!(
-                    "data: {{\"object\":\"chat.completion.chunk\",\"choices\":[{{\"index\":{place},\"delta\":{{\"{name}\":\""
-                );
-                (before, "\"},\"finish_reason\":null}]}\n")
+                let object = if like.contains_key("object") { "" } else { "\"object\":\"chat.completion.chunk\"," };
+                let (value, end) = match name {
+                    Name::Text => ("\"content\":[{\"type\":\"text\",\"text\":\"", "\"}]},\"finish_reason\":null}]}"),
+                    Name::Reasoning => ("\"reasoning\":\"", "\"},\"finish_reason\":null}]}"),
+                    Name::ReasoningContent => ("\"reasoning_content\":\"", "\"},\"finish_reason\":null}]}"),
+                    _ => ("\"content\":\"", "\"},\"finish_reason\":null}]}"),
+                };
+                let before = format!("data: {{{common}{object}\"choices\":[{{\"index\":{place},\"delta\":{{{value}");
+                (before, end)
             }
         };
-        Self { field, before: before.into_bytes(), behind: behind.into(), blank: b"\n".into() }
+        Self::new(field, before.as_bytes(), &[behind, line_end].concat().into_bytes(), blank)
+    }
+}
+
+/// Whether an event whose one text is empty says nothing that others do not. What is not known may say something.
+fn says_nothing(shape: Shape, event: &Map<String, Value>) -> bool {
+    event.iter().all(|(name, value)| match (shape, name.as_str()) {
+        (_, name) if IDENTITY.contains(&name) || name == "obfuscation" => true,
+        (Shape::Responses, "type" | "output_index" | "content_index" | "summary_index" | "response_id") => true,
+        (Shape::Chat, "choices") => match value.as_array().map(Vec::as_slice) {
+            Some([Value::Object(choice)]) => choice.iter().all(|(name, value)| match (name.as_str(), value) {
+                ("index", _) => true,
+                ("delta", Value::Object(delta)) => delta.iter().all(says_nothing_in_delta),
+                _ => is_nothing(value),
+            }),
+            _ => false,
+        },
+        _ => is_nothing(value),
+    })
+}
+
+fn says_nothing_in_delta((name, value): (&String, &Value)) -> bool {
+    match (name.as_str(), value) {
+        ("role", _) => true,
+        ("content", Value::Array(parts)) => matches!(parts.as_slice(), [Value::Object(part)]
+            if part.iter().all(|(name, value)| name == "type" || is_nothing(value))),
+        _ => is_nothing(value),
+    }
+}
+
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(members) => members.is_empty(),
+        _ => false,
     }
 }

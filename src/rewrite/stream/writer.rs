@@ -1,11 +1,13 @@
 //! Writes the pieces of events, and the text that was held back.
 
 use memchr::memchr2;
+use serde_json::Map;
 
 use super::{Tag, WHOLE, pattern::Pattern};
 use crate::rewrite::{
     Events,
     document::{Document, Rules, url_slot},
+    outline::Close,
     shape::{Kind, Shape},
     texts::Field,
 };
@@ -13,7 +15,7 @@ use crate::rewrite::{
 /// Longest event that is used as a pattern for held text.
 const LONGEST_PATTERN: usize = 16 * 1024;
 /// Of the events whose text is held back one goes out in so many bytes.
-const SIGN_OF_LIFE: usize = 64 * 1024;
+const SIGN_OF_LIFE: usize = 512 * 1024;
 
 /// Writes the pieces of events.
 #[derive(Debug)]
@@ -29,6 +31,8 @@ pub(super) struct Writer {
     /// The last event, when nothing but one text was looked into and it ended nothing. Most events differ from the one
     /// before in their text alone: those need not be parsed.
     envelope: Option<Pattern>,
+    /// What the data of the event say that it is.
+    pub(super) named: Option<Kind>,
     /// Bytes of events that were left out since one went out.
     left_out: usize,
     /// The last event was left out.
@@ -39,16 +43,15 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(rules: Rules) -> Self {
-        let mut document = Document::new(rules);
-        document.texts().streamed = true;
         Self {
             shape: rules.shape,
-            document,
+            document: Document::new(rules),
             kind: Kind::Event,
             in_data: false,
             between: Vec::new(),
             patterns: Vec::new(),
             envelope: None,
+            named: None,
             left_out: 0,
             is_silent: false,
         }
@@ -63,7 +66,8 @@ impl Writer {
             }
             Tag::DataStart => {
                 events.copy(bytes);
-                self.document.begin(self.kind);
+                let named = self.named.filter(|_| self.kind == Kind::Event);
+                self.document.begin(named.unwrap_or(self.kind));
                 self.in_data = true;
             }
             Tag::Data => self.document.push(bytes, events),
@@ -71,6 +75,7 @@ impl Writer {
                 self.end_data(events);
                 events.copy(bytes);
                 self.kind = Kind::Event;
+                self.named = None;
             }
             Tag::Other | Tag::End if self.in_data => {
                 self.between.extend_from_slice(bytes);
@@ -105,15 +110,16 @@ impl Writer {
         cut.for_each(|pattern| pattern.blank.extend_from_slice(bytes));
     }
 
-    /// Sends the text that these fields hold, each in an event of its own.
-    pub(super) fn flush(&mut self, which: impl Fn(Field) -> bool, events: &mut Events) {
-        let fields: Vec<Field> = self.document.texts().holding().filter(|field| which(*field)).collect();
-        for field in fields {
-            let of_field = |pattern: &&Pattern| pattern.field == field && pattern.is_empty_without_text();
-            let known = self.patterns.iter().find(of_field).cloned();
-            let pattern = known.unwrap_or_else(|| Pattern::plain(self.shape, field));
+    /// Sends the text of fields that are closed now, each in an event of its own.
+    pub(super) fn flush(&mut self, close: impl Fn(Field) -> Option<Close>, events: &mut Events) {
+        let texts = self.document.texts();
+        let closed = texts.holding().filter_map(|field| Some((field, close(field)?)));
+        let closed: Vec<_> = closed.filter(|(field, close)| texts.lets_go(*field, *close)).collect();
+        for (field, close) in closed {
+            let known = self.patterns.iter().find(|pattern| pattern.field == field).cloned();
+            let pattern = known.unwrap_or_else(|| Pattern::plain(self.shape, field, &Map::new(), b"\n"));
             events.copy(&pattern.before);
-            self.document.texts().finish(field, events);
+            self.document.texts().close(field, close, events);
             events.copy(&pattern.behind);
             events.copy(&pattern.blank);
         }
@@ -135,7 +141,7 @@ impl Writer {
         let texts = self.document.texts();
         texts.go_on(*field, url_slot, text, events);
         let silent = !text.is_empty() && events.said() == said + before.len() as u64 && texts.is_holding();
-        if silent && self.left_out < SIGN_OF_LIFE && envelope.is_empty_without_text() {
+        if silent && self.left_out < SIGN_OF_LIFE && envelope.says_only_text(self.shape) {
             events.take_back(before.len());
             self.left_out += event.len();
             self.is_silent = true;
@@ -148,36 +154,32 @@ impl Writer {
         if !held {
             self.patterns.clear();
         } else if !self.patterns.iter().any(|pattern| pattern.field == field) {
-            self.patterns.extend(self.envelope.clone());
+            self.patterns.extend(self.envelope.as_ref().map(|envelope| envelope.around(self.shape, field)));
         }
         true
     }
 
-    /// Keeps the event around its last text: to recognise the next one by, and as long as text of that field is held back.
-    pub(super) fn remember(&mut self, data: Option<usize>, event: &[u8], blank: &[u8], ends_nothing: bool) {
-        let last = self.envelope.take();
+    /// Keeps the event around its last text: to recognise the next one by, and as long as texts of it are held back.
+    pub(super) fn remember(&mut self, data: Option<usize>, event: &[u8], blank: &[u8]) {
+        self.envelope = None;
         let is_json = !self.document.is_broken();
         let texts = self.document.texts();
-        if !texts.is_holding() {
-            self.patterns.clear();
-        }
         self.patterns.retain(|pattern| texts.holding().any(|field| field == pattern.field));
         let (Some(data), Some((field, start, end))) = (data, texts.last) else { return };
         let at = |offset: u64| data + usize::try_from(offset).unwrap_or(0);
         let (Some(before), Some(behind)) = (event.get(..at(start)), event.get(at(end)..)) else { return };
-        let (holds, is_alone) = (texts.holding().any(|held| held == field), texts.looked_into == 1);
-        let is_envelope = is_json && ends_nothing && is_alone;
-        if before.len() + behind.len() > LONGEST_PATTERN || !(holds || is_envelope) {
+        let is_envelope = is_json && texts.looked_into == 1 && texts.outline.says_only(self.shape, field);
+        if before.len() + behind.len() > LONGEST_PATTERN || !(texts.is_holding() || is_envelope) {
             return;
         }
-        let mut pattern = last.unwrap_or_else(|| Pattern::empty(field));
-        pattern.set(field, before, behind, blank);
-        if holds {
-            self.patterns.retain(|pattern| pattern.field != field);
-            self.patterns.push(pattern.clone());
+        let pattern = Pattern::new(field, before, behind, blank);
+        for field in texts.holding() {
+            let is_known = self.patterns.iter().any(|pattern| pattern.field == field);
+            if !is_known || field == pattern.field {
+                self.patterns.retain(|pattern| pattern.field != field);
+                self.patterns.push(pattern.around(self.shape, field));
+            }
         }
-        if is_envelope {
-            self.envelope = Some(pattern);
-        }
+        self.envelope = Some(pattern).filter(|_| is_envelope);
     }
 }

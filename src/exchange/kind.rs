@@ -1,0 +1,105 @@
+//! What the body of an answer is.
+//!
+//! Labels are wrong in every way: streams labelled as JSON, JSON labelled as a stream, either labelled as bytes, pictures
+//! labelled as JSON. So the first bytes decide, and the label only where they say nothing.
+
+use http::header;
+
+use crate::{
+    picture::{Sniff, sniff},
+    upstream::{Failure, Incoming},
+};
+
+/// So much is looked at, at most.
+const ENOUGH: usize = 64 * 1024;
+
+const BOM: &[u8] = b"\xef\xbb\xbf";
+/// What lines of an event stream begin with (WHATWG HTML, section 9.2.6).
+const FIELDS: [&[u8]; 5] = [b"data:", b"event:", b"id:", b"retry:", b":"];
+
+/// What an answer's body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Json,
+    Events,
+    /// Labelled as events. Its header goes to the client before any byte has come; what it really is shows later.
+    Labelled,
+    /// A bare picture.
+    Picture,
+    Other,
+}
+
+impl Kind {
+    /// Waits for the first bytes, unless the label says that it is a stream.
+    pub(super) async fn of(incoming: &mut Incoming) -> Result<Self, Failure> {
+        let label = incoming.header(header::CONTENT_TYPE).unwrap_or_default().to_ascii_lowercase();
+        if label.starts_with("text/event-stream") {
+            return Ok(Self::Labelled);
+        }
+        let is_bytes = ["image/", "audio/", "video/", "application/octet-stream"];
+        let otherwise = if is_bytes.iter().any(|media| label.starts_with(media)) { Self::Other } else { Self::Json };
+        let mut known = 0;
+        loop {
+            let start = incoming.peek_past(known).await?;
+            let is_all = start.len() == known || start.len() >= ENOUGH;
+            match told(start) {
+                Some(Self::Other) => return Ok(otherwise),
+                Some(kind) => {
+                    if otherwise == Self::Other {
+                        // Clients would not read it as what it is.
+                        incoming.headers.remove(header::CONTENT_TYPE);
+                    }
+                    return Ok(kind);
+                }
+                None if is_all => return Ok(otherwise),
+                None => known = start.len(),
+            }
+        }
+    }
+}
+
+/// What a body that begins so is; `None` when that does not show yet.
+fn told(start: &[u8]) -> Option<Kind> {
+    let text = without_white_space(start);
+    let may_be_events = FIELDS.iter().any(|field| field.starts_with(text));
+    match sniff(start) {
+        _ if matches!(text.first(), Some(b'{' | b'[')) => Some(Kind::Json),
+        _ if FIELDS.iter().any(|field| text.starts_with(field)) => Some(Kind::Events),
+        Sniff::Picture(_) => Some(Kind::Picture),
+        Sniff::More => None,
+        Sniff::No if may_be_events => None,
+        Sniff::No => Some(Kind::Other),
+    }
+}
+
+/// What stands behind a byte-order mark and white space.
+pub(super) fn without_white_space(start: &[u8]) -> &[u8] {
+    start.strip_prefix(BOM).unwrap_or(start).trim_ascii_start()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_bytes_tell() {
+        for (start, kind) in [
+            (&b"{"[..], Some(Kind::Json)),
+            (b" \n[", Some(Kind::Json)),
+            (b"\xef\xbb\xbf {", Some(Kind::Json)),
+            (b"data:", Some(Kind::Events)),
+            (b"\n\nevent: x", Some(Kind::Events)),
+            (b": ping", Some(Kind::Events)),
+            (b"\xef\xbb\xbfid:", Some(Kind::Events)),
+            (include_bytes!("../../tests/fixtures/wire/img/px2.png"), Some(Kind::Picture)),
+            (b"", None),
+            (b"dat", None),
+            (b"\x89PNG", None),
+            (b"<html>", Some(Kind::Other)),
+            (b"ID3", Some(Kind::Other)),
+            (b"date", Some(Kind::Other)),
+        ] {
+            assert_eq!(told(start), kind, "{start:?}");
+        }
+    }
+}
