@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use crate::{
     access::Keys,
     archive::Bucket,
-    config::Config,
+    config::{Config, Redirect},
     fetch::Fetcher,
     images::Links,
     pixels::Pool,
@@ -46,7 +46,8 @@ impl Core {
     pub fn new(settings: Settings, store: Store, bucket: Option<Bucket>, pixels: Pool, metrics: Metrics) -> Self {
         let transport = Transport::default();
         let catalogue = Catalogue::new(transport.clone());
-        let tier = Tier::new(store.clone(), bucket, metrics.clone());
+        let redirect = settings.config.archive.as_ref().map_or(Redirect::Off, |archive| archive.redirect.clone());
+        let tier = Tier::new(store.clone(), bucket, redirect, metrics.clone());
         let variants = Variants::new(store.clone(), pixels.clone());
         let settings = ArcSwap::from_pointee(settings);
         Self { settings, store, tier, pixels, variants, transport, catalogue, metrics }

@@ -1,7 +1,7 @@
 //! How long to wait before the bucket is tried again.
 
 use std::{
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -22,6 +22,8 @@ const LONGEST: Duration = Duration::from_secs(60);
 pub struct Backoff {
     /// Failures in a row; 0: all is well.
     failures: AtomicU32,
+    /// Successes so far.
+    successes: AtomicU64,
     /// Held by the one who tries while the bucket is away.
     probe: Mutex<()>,
     success: Notify,
@@ -57,6 +59,11 @@ impl Backoff {
         }
     }
 
+    /// How many attempts have succeeded so far.
+    pub fn successes(&self) -> u64 {
+        self.successes.load(Ordering::Relaxed)
+    }
+
     fn failures(&self) -> u32 {
         self.failures.load(Ordering::Relaxed)
     }
@@ -66,6 +73,7 @@ impl Turn<'_> {
     /// The bucket is there: the next wait is short again, and those who wait go on at once.
     pub fn succeeded(self) {
         self.backoff.failures.store(0, Ordering::Relaxed);
+        self.backoff.successes.fetch_add(1, Ordering::Relaxed);
         self.backoff.success.notify_waiters();
     }
 
@@ -80,7 +88,7 @@ impl Turn<'_> {
 }
 
 /// How long to wait after a failure that so many others came before.
-pub fn jitter(failures: u32) -> Duration {
+fn jitter(failures: u32) -> Duration {
     bound(failures).mul_f64(random())
 }
 

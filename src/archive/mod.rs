@@ -22,7 +22,7 @@ mod source;
 mod upload;
 mod wire;
 
-pub use backoff::{Backoff, jitter};
+pub use backoff::Backoff;
 pub use bucket::{Bucket, Facts, Found, Limits, SetupError};
 pub use download::Download;
 pub use error::{ArchiveError, Said};

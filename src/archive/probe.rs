@@ -13,7 +13,7 @@ use super::{ArchiveError, Bucket, Source, source::hex, upload::Label};
 /// One thing tried.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// What was done: `list`, `put`, `get`, `delete`.
+    /// What was done: `list`, `put`, `head`, `get`, `delete`.
     pub name: &'static str,
     pub took: Duration,
     pub outcome: Outcome,
@@ -28,7 +28,7 @@ pub enum Outcome {
 }
 
 impl Bucket {
-    /// Lists the bucket, then puts, gets and deletes a small object of a random name under the prefix. Never an error: what
+    /// Lists the bucket, then puts, looks up, gets and deletes a small object of a random name under the prefix. Never an error: what
     /// fails is in the steps.
     pub async fn probe(&self) -> Vec<Step> {
         let mut name = [0; 8];
@@ -38,20 +38,24 @@ impl Bucket {
         let text = format!("picgate tried this bucket out ({}). This object can be deleted.\n", hex(&name));
 
         let list = Step::of("list", self.list_one()).await;
-        // A service that is not there is not asked three times more.
+        // A service that is not there is not asked again and again.
         if let Outcome::Failed(ArchiveError::Unreachable(_) | ArchiveError::Timeout(_)) = list.outcome {
-            return vec![list, Step::skipped("put"), Step::skipped("get"), Step::skipped("delete")];
+            let skipped = ["put", "head", "get", "delete"].map(Step::skipped);
+            return std::iter::once(list).chain(skipped).collect();
         }
         let label = Label { content_type: "text/plain", metadata: Default::default() };
         let source = Source::bytes(text.clone());
         let put = Step::of("put", self.put(&key, &source, label)).await;
-        let get = match put.outcome {
-            Outcome::Done => Step::of("get", self.get_same(&key, &text)).await,
-            _ => Step::skipped("get"),
+        let (head, get) = match put.outcome {
+            Outcome::Done => (
+                Step::of("head", self.has_len(&key, text.len())).await,
+                Step::of("get", self.get_same(&key, &text)).await,
+            ),
+            _ => (Step::skipped("head"), Step::skipped("get")),
         };
         // A put that failed may have left something all the same.
         let delete = Step::of("delete", self.remove(&key)).await;
-        vec![list, put, get, delete]
+        vec![list, put, head, get, delete]
     }
 
     async fn list_one(&self) -> Result<(), ArchiveError> {
@@ -59,6 +63,13 @@ impl Bucket {
         let mut lister = self.operator.lister_options(self.names.prefix(), options).await?;
         lister.next().await.transpose()?;
         Ok(())
+    }
+
+    async fn has_len(&self, key: &str, len: usize) -> Result<(), ArchiveError> {
+        match self.operator.stat(key).await?.content_length() {
+            found if found == len as u64 => Ok(()),
+            found => Err(ArchiveError::Mismatch(format!("{found} bytes instead of {len}"))),
+        }
     }
 
     async fn get_same(&self, key: &str, text: &str) -> Result<(), ArchiveError> {

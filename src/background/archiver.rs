@@ -5,21 +5,20 @@
 //! in the bucket is fixed, so twice is once.
 //!
 //! Memory does not grow with what waits: a page of names is looked at at a time, and `PARALLEL` pictures are under
-//! way. While the bucket is away everything rests but one attempt at a time ([`Backoff`]); the first success wakes all.
-//! A picture that alone makes trouble (its file cannot be read, the bucket refuses it) is set aside for a while.
+//! way. In a round each is tried once. While the bucket is away everything rests but one attempt at a time ([`Backoff`]);
+//! the first success wakes all. A picture that fails while others go well is trouble of its own ([`Troubles`]): it rests,
+//! longer each time, and holds up nobody. Deletions are tried beside that, so that a bucket that lets nothing be deleted
+//! still takes pictures.
 
-use std::{
-    collections::HashMap,
-    sync::Mutex,
-    time::{Duration, Instant, UNIX_EPOCH},
-};
+use std::time::{Duration, UNIX_EPOCH};
 
 use futures_util::{FutureExt, StreamExt, stream};
 
+use super::troubles::Troubles;
 use crate::{
-    archive::{ArchiveError, Backoff, Bucket, Meta, Source, jitter},
+    archive::{ArchiveError, Backoff, Bucket, Meta, Source},
     picture::PictureId,
-    store::{Cursor, Record, Store, StoreError},
+    store::{Blob, Cursor, Record, Store, StoreError},
     telemetry::Metrics,
 };
 
@@ -27,12 +26,8 @@ use crate::{
 const PARALLEL: usize = 8;
 /// Names looked at at a time.
 const PAGE: usize = 128;
-/// Attempts at one picture before it is set aside, when others may go well.
-const ATTEMPTS: u32 = 5;
-/// How long it stays there.
-const ASIDE_FOR: Duration = Duration::from_secs(600);
-/// Pictures set aside at most; more are simply tried again.
-const ASIDE: usize = 4096;
+/// Deletions that fail in a row before the rest of them waits for the next round.
+const VAIN_DELETIONS: usize = 3;
 /// Which of several processes does this.
 const LEASE: &str = "archiver";
 /// How long a lease is good for. Renewed every round.
@@ -47,7 +42,9 @@ pub struct Archiver {
     backoff: Backoff,
     /// Tells this process from others that share the index.
     holder: String,
-    aside: Mutex<HashMap<PictureId, Instant>>,
+    troubles: Troubles,
+    /// Of deletions, which need another right.
+    undeletable: Troubles,
 }
 
 /// What a round did.
@@ -55,7 +52,9 @@ pub struct Archiver {
 pub struct Round {
     pub archived: u64,
     pub deleted: u64,
-    /// Set aside.
+    /// Tried in vain, because the bucket was away.
+    pub waiting: u64,
+    /// Tried in vain, while others may go well: they rest.
     pub troublesome: u64,
 }
 
@@ -65,6 +64,8 @@ enum Fate {
     Archived,
     /// There was nothing to do (any more).
     Moot,
+    /// The bucket is away.
+    Waiting,
     Aside,
 }
 
@@ -79,7 +80,15 @@ enum Trouble {
 impl Archiver {
     pub fn new(store: Store, bucket: Bucket, metrics: Metrics) -> Self {
         let holder = format!("{}-{:x}", std::process::id(), getrandom::u64().unwrap_or_default());
-        Self { store, bucket, metrics, backoff: Backoff::default(), holder, aside: Mutex::default() }
+        Self {
+            store,
+            bucket,
+            metrics,
+            backoff: Backoff::default(),
+            holder,
+            troubles: Troubles::default(),
+            undeletable: Troubles::default(),
+        }
     }
 
     /// Goes once through all that waits. Ends early, with nothing done, while the index is closed or another process has
@@ -89,7 +98,8 @@ impl Archiver {
         if !matches!(self.store.lease(LEASE, &self.holder, LEASED_FOR).await, Ok(true)) {
             return round;
         }
-        self.forget_aside();
+        self.troubles.tidy();
+        self.undeletable.tidy();
         self.delete(&mut round).await;
         self.archive(&mut round).await;
         round
@@ -100,13 +110,14 @@ impl Archiver {
         while let Ok(page) = self.store.waiting(after, PAGE).await {
             let Some(last) = page.last() else { return };
             after = Some(last.cursor());
-            let ids = page.iter().map(|entry| entry.facts.id).filter(|id| !self.is_aside(id));
+            let ids = page.iter().map(|entry| entry.facts.id).filter(|id| !self.troubles.rests(id));
             let work: Vec<_> = ids.map(|id| self.bring(id).boxed()).collect();
             let mut fates = stream::iter(work).buffer_unordered(PARALLEL);
             while let Some(fate) = fates.next().await {
                 match fate {
                     Fate::Archived => round.archived += 1,
                     Fate::Moot => {}
+                    Fate::Waiting => round.waiting += 1,
                     Fate::Aside => round.troublesome += 1,
                 }
             }
@@ -120,54 +131,57 @@ impl Archiver {
 
     async fn delete(&self, round: &mut Round) {
         let mut after: Option<PictureId> = None;
+        let mut in_vain = 0;
         while let Ok(page) = self.store.buried(after, PAGE).await {
             let Some(last) = page.last() else { return };
             after = Some(*last);
-            for id in page.into_iter().filter(|id| !self.is_aside(id)) {
-                match self.persist(id, || self.purge(id)).await {
-                    Fate::Archived => round.deleted += 1,
-                    Fate::Moot => {}
-                    Fate::Aside => round.troublesome += 1,
+            for id in page.into_iter().filter(|id| !self.undeletable.rests(id)) {
+                match self.purge(id).await {
+                    Ok(deleted) => {
+                        round.deleted += u64::from(deleted);
+                        self.undeletable.forget(&id);
+                        in_vain = 0;
+                    }
+                    Err(trouble) => {
+                        self.metrics.archive_failures.with_label_values(&[trouble.kind()]).inc();
+                        let wait = self.undeletable.rest(id, trouble.is_local());
+                        log::warn!("picture {id} could not be deleted in the archive, again in {wait:.1?}: {trouble}");
+                        round.troublesome += 1;
+                        in_vain += 1;
+                    }
+                }
+                if in_vain == VAIN_DELETIONS {
+                    return;
                 }
             }
         }
     }
 
+    /// Tries once.
     async fn bring(&self, id: PictureId) -> Fate {
-        self.persist(id, || self.put(id)).await
-    }
-
-    /// Tries until it works, or until it is clear that this picture alone is the trouble.
-    async fn persist<F: Future<Output = Result<Fate, Trouble>>>(&self, id: PictureId, attempt: impl Fn() -> F) -> Fate {
-        let mut of_its_own = 0;
-        loop {
-            let turn = self.backoff.turn().await;
-            let trouble = match attempt().await {
-                Ok(fate) => {
-                    // What was moot says nothing of the bucket.
-                    if fate == Fate::Archived {
-                        turn.succeeded();
-                    }
-                    return fate;
+        let turn = self.backoff.turn().await;
+        let trouble = match self.put(id).await {
+            Ok(fate) => {
+                // What was moot says nothing of the bucket.
+                if fate == Fate::Archived {
+                    turn.succeeded();
                 }
-                Err(trouble) => trouble,
-            };
-            self.metrics.archive_failures.with_label_values(&[trouble.kind()]).inc();
-            of_its_own += u32::from(trouble.is_of_one_picture());
-            if trouble.is_local() || of_its_own >= ATTEMPTS {
-                log::error!("picture {id} cannot be archived and is set aside for {ASIDE_FOR:?}: {trouble}");
-                self.put_aside(id);
-                return Fate::Aside;
+                self.troubles.forget(&id);
+                return fate;
             }
-            if trouble.is_of_one_picture() {
-                drop(turn);
-                let wait = jitter(of_its_own - 1);
-                log::warn!("archiving picture {id} failed, again in {wait:.1?}: {trouble}");
-                tokio::time::sleep(wait).await;
-            } else {
-                let wait = turn.failed();
-                log::warn!("archiving picture {id} failed, again in at most {wait:.1?}: {trouble}");
-            }
+            Err(trouble) => trouble,
+        };
+        self.metrics.archive_failures.with_label_values(&[trouble.kind()]).inc();
+        let is_own =
+            trouble.is_local() || trouble.is_of_one_picture() || self.troubles.is_own(id, self.backoff.successes());
+        if is_own {
+            let wait = self.troubles.rest(id, trouble.is_local());
+            log::error!("picture {id} cannot be archived, again in {wait:.1?}: {trouble}");
+            Fate::Aside
+        } else {
+            let wait = turn.failed();
+            log::warn!("archiving picture {id} failed, again in at most {wait:.1?}: {trouble}");
+            Fate::Waiting
         }
     }
 
@@ -178,7 +192,17 @@ impl Archiver {
             self.store.mark_archived(id).await?;
             return Ok(Fate::Moot);
         }
-        let Some(blob) = self.store.blob(&record).await? else {
+        let blob = match self.store.whole_blob(&record).await? {
+            Blob::Whole(blob) => Some(blob),
+            // It never goes over a good one in the bucket.
+            Blob::Damaged => {
+                self.metrics.archive_failures.with_label_values(&["damaged"]).inc();
+                log::error!("the file of picture {id} is not what its name says; it is in damaged/ now");
+                None
+            }
+            Blob::Missing => None,
+        };
+        let Some(blob) = blob else {
             // Perhaps it was put, and the process ended before the mark was made.
             return match self.bucket.head(id, record.format).await {
                 Ok(there) if there.bytes == record.bytes => {
@@ -201,34 +225,15 @@ impl Archiver {
         Ok(Fate::Archived)
     }
 
-    /// Rounds are one after the other, so nothing of this picture is being put meanwhile.
-    async fn purge(&self, id: PictureId) -> Result<Fate, Trouble> {
+    /// Deletes it in the bucket, unless it has been kept again. Nothing of it is being put meanwhile: that comes after.
+    async fn purge(&self, id: PictureId) -> Result<bool, Trouble> {
         if !self.store.is_buried(id).await? {
-            return Ok(Fate::Moot);
+            return Ok(false);
         }
         self.bucket.purge(id).await?;
         self.store.forget(id).await?;
         self.metrics.archive_deletions.inc();
-        Ok(Fate::Archived)
-    }
-
-    fn aside(&self) -> std::sync::MutexGuard<'_, HashMap<PictureId, Instant>> {
-        self.aside.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    fn is_aside(&self, id: &PictureId) -> bool {
-        self.aside().contains_key(id)
-    }
-
-    fn put_aside(&self, id: PictureId) {
-        let mut aside = self.aside();
-        if aside.len() < ASIDE {
-            aside.insert(id, Instant::now());
-        }
-    }
-
-    fn forget_aside(&self) {
-        self.aside().retain(|_, since| since.elapsed() < ASIDE_FOR);
+        Ok(true)
     }
 }
 

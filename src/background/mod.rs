@@ -5,3 +5,4 @@ pub mod archiver;
 mod calendar;
 pub mod eviction;
 pub mod gauges;
+mod troubles;

@@ -94,8 +94,9 @@ fn find_model(config: &Config, name: Option<&str>) -> Result<usize> {
 
 /// OpenAI's GPT image models refuse `response_format` and always answer base64.
 fn is_gpt_image(name: &str) -> bool {
-    let name = name.rsplit('/').next().unwrap_or(name);
-    name.starts_with("gpt-image") || name.starts_with("chatgpt-image")
+    let name = name.to_ascii_lowercase();
+    // As in `openai/gpt-image-1`, `azure-gpt-image-1`, `us.gpt-image-1.5`.
+    name.contains("gpt-image")
 }
 
 /// The response policy: what is asked for, else the key's, else the model's (which has the default merged in). A key that
@@ -109,7 +110,7 @@ fn answer_rules(route: ApiRoute, asked: Option<&str>, client: &Client, images: &
     match route {
         ApiRoute::Chat => return by_answer(images.chat),
         ApiRoute::Responses => return by_answer(images.responses),
-        ApiRoute::Generations | ApiRoute::Edits | ApiRoute::Variations => {}
+        _ => {}
     }
     let forced = client.images.filter(|_| client.images_force);
     let policy = match (forced, asked) {
@@ -176,10 +177,12 @@ mod tests {
 
     #[test]
     fn gpt_image_models_are_known_by_name() {
-        for name in ["gpt-image-2", "chatgpt-image-latest", "openai/gpt-image-1.5"] {
+        for name in
+            ["gpt-image-2", "chatgpt-image-latest", "openai/gpt-image-1.5", "azure-gpt-image-1", "us.GPT-Image-1"]
+        {
             assert!(is_gpt_image(name), "{name}");
         }
-        for name in ["dall-e-3", "my-gpt-image", "gpt-4o", ""] {
+        for name in ["dall-e-3", "gpt-4o", "image-gpt", ""] {
             assert!(!is_gpt_image(name), "{name}");
         }
     }

@@ -6,7 +6,11 @@ use crate::rewrite::{request, shape::Shape};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ApiRoute {
     Generations,
+    /// OpenRouter's path for generations.
+    Images,
     Edits,
+    /// LocalAI's path for edits with a mask.
+    Inpainting,
     Variations,
     Chat,
     Responses,
@@ -17,7 +21,9 @@ impl ApiRoute {
     pub fn of(path: &str) -> Option<Self> {
         Some(match path {
             "/v1/images/generations" => Self::Generations,
+            "/v1/images" => Self::Images,
             "/v1/images/edits" => Self::Edits,
+            "/v1/images/inpainting" => Self::Inpainting,
             "/v1/images/variations" => Self::Variations,
             "/v1/chat/completions" => Self::Chat,
             "/v1/responses" => Self::Responses,
@@ -29,7 +35,9 @@ impl ApiRoute {
     pub fn path(self) -> &'static str {
         match self {
             Self::Generations => "/images/generations",
+            Self::Images => "/images",
             Self::Edits => "/images/edits",
+            Self::Inpainting => "/images/inpainting",
             Self::Variations => "/images/variations",
             Self::Chat => "/chat/completions",
             Self::Responses => "/responses",
@@ -39,8 +47,8 @@ impl ApiRoute {
     /// Its name in metrics and logs.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Generations => "generations",
-            Self::Edits => "edits",
+            Self::Generations | Self::Images => "generations",
+            Self::Edits | Self::Inpainting => "edits",
             Self::Variations => "variations",
             Self::Chat => "chat",
             Self::Responses => "responses",
@@ -49,12 +57,12 @@ impl ApiRoute {
 
     /// Whether its pictures have a `response_format`.
     pub fn is_images(self) -> bool {
-        matches!(self, Self::Generations | Self::Edits | Self::Variations)
+        !matches!(self, Self::Chat | Self::Responses)
     }
 
     /// Whether it takes `multipart/form-data`.
     pub fn takes_multipart(self) -> bool {
-        matches!(self, Self::Edits | Self::Variations)
+        matches!(self, Self::Edits | Self::Inpainting | Self::Variations)
     }
 
     pub(super) fn request_rules(self) -> request::Route {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 use pingora_core::Result as PingoraResult;
 use pingora_proxy::Session;
+use serde::de::IgnoredAny;
 
 use super::{Ctx, Gateway, body, hang_up::hung_up, respond, silence::Silence};
 use crate::{
@@ -206,8 +207,7 @@ impl Delivery<'_> {
                 Err(Abandoned) => return,
             }
         }
-        let message = format!("The upstream answered with status {said} and something that is no JSON.");
-        self.tell_error(&Error::new(Code::UpstreamFailed, message)).await;
+        self.tell_error(&no_json(said)).await;
     }
 
     /// The next piece of an answer; says "still here" while there is none, if it may.
@@ -281,6 +281,9 @@ impl Delivery<'_> {
                 Err(error) => return self.break_off(true, true, &error).await,
             }
         }
+        if !answer.status.is_success() && serde_json::from_slice::<IgnoredAny>(&text).is_err() {
+            return self.break_off(true, true, &no_json(answer.status)).await;
+        }
         let name = if answer.status.is_success() { "" } else { "event: error\n" };
         // Each line of the text is a line of the event's data.
         let data = String::from_utf8_lossy(&text).trim().replace("\r\n", "\n").replace('\n', "\ndata: ");
@@ -318,4 +321,12 @@ impl Delivery<'_> {
             self.listening && self.session.as_downstream_mut().write_response_body(piece, end).await.is_ok();
         self.silence.broken();
     }
+}
+
+/// An answer that cannot be told where JSON must stand: a proxy's page, mostly.
+fn no_json(status: StatusCode) -> Error {
+    Error::new(
+        Code::UpstreamFailed,
+        format!("The upstream answered with status {status} and something that is no JSON."),
+    )
 }

@@ -76,9 +76,13 @@ impl Gateway {
         if let Some(place) = self.elsewhere(&found, &settings).await {
             return Ok(Reply::Elsewhere(place));
         }
-        let answer = answer(&found.facts(), None);
+        let mut answer = answer(&found.facts(), None);
         let Some(range) = body(&answer) else { return Ok(Reply::Head(answer)) };
         let picture = self.core.tier.fetch(found).await?.ok_or_else(missing)?;
+        if matches!(picture.body, Body::Growing(_)) && answer.status == StatusCode::PARTIAL_CONTENT {
+            // Whether its bytes are right is known at its end, and this part may not reach that: nobody is to keep it.
+            answer.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
         let from = match &picture.body {
             Body::Growing(_) => "archive",
             _ if picture.from_cache => "memory",
@@ -109,12 +113,12 @@ impl Gateway {
     /// Where to send a client whose picture is only in the archive, if it is not to come through here.
     async fn elsewhere(&self, found: &Found, settings: &Settings) -> Option<String> {
         let Found::Archived(record) = found else { return None };
-        let redirect = &settings.config.archive.as_ref()?.redirect;
         // A URL that never ends would outlive the signature that led to it.
-        if matches!((settings.config.serving.access, redirect), (Access::Signed, Redirect::Public(_))) {
+        if matches!((settings.config.serving.access, self.core.tier.redirect()), (Access::Signed, Redirect::Public(_)))
+        {
             return None;
         }
-        self.core.tier.elsewhere(record, redirect).await
+        self.core.tier.elsewhere(record).await
     }
 }
 

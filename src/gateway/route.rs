@@ -118,6 +118,8 @@ mod tests {
             ("GET", "/", Route::Other),
             ("GET", "/v1", Route::Other),
             ("GET", "/imagesx", Route::Other),
+            ("POST", "/v1/images", Route::Exchange(ApiRoute::Images)),
+            ("POST", "/v1/images/inpainting", Route::Exchange(ApiRoute::Inpainting)),
             ("POST", "/v1/images/generations/", Route::Exchange(ApiRoute::Generations)),
             ("GET", "/v1/models/org%2Fname", Route::Model),
             ("POST", "/v1/../../admin/secret", Route::OddPath),

@@ -104,7 +104,7 @@ impl Links {
             (Presented::Nothing, None) => {
                 Err(Error::new(Code::InvalidSignature, "This picture is read by a signed URL, and this one is not."))
             }
-            (Presented::Signature(signature), _) if self.is_authentic(id, asked, &signature) => {
+            (Presented::Signature(signature), _) if self.allows(id, asked, list, &signature) => {
                 if seconds(now) <= signature.expires {
                     Ok(Grant::Until(signature.expires))
                 } else {
@@ -115,6 +115,12 @@ impl Links {
                 Err(Error::new(Code::InvalidSignature, "The signature of this URL is not one for it."))
             }
         }
+    }
+
+    /// Whether a signature is one for this variant, or, if everybody who sees the picture may ask for that, for the picture.
+    fn allows(&self, id: &PictureId, asked: Option<&Asked>, list: &config::Variants, signature: &Signature) -> bool {
+        let listed = asked.is_some_and(|asked| asked.check_listed(list).is_ok());
+        self.is_authentic(id, asked, signature) || listed && self.is_authentic(id, None, signature)
     }
 
     /// `url` with a signature. Without a key there is none.
@@ -262,8 +268,7 @@ mod tests {
             format!("{exp}&sig={}", &sig[..20]),
             format!("{exp}&sig="),
             format!("{exp}&sig=%00"),
-            format!("{signed}&w=256"),
-            format!("{signed}&format=webp"),
+            format!("{signed}&w=33"),
             query(&other).to_owned(),
         ] {
             assert_eq!(judged(&links, &forged, now), Err(Code::InvalidSignature), "{forged}");
@@ -279,6 +284,9 @@ mod tests {
             let url = links.variant_url(&id(), Format::Png, &asked);
             assert_eq!(Asked::parse(query(&url)).unwrap(), Some(asked));
             assert!(matches!(judged(&links, query(&url), now), Ok(Grant::Until(_))), "{url}");
+            // The signature of a picture opens what everybody who sees it may ask for: a gallery's thumbnails.
+            let picture = links.sign(path::url(&links.base, &id(), Format::Png), &id(), None, now);
+            assert!(judged(&links, &format!("{}&w=256", query(&picture)), now).is_ok());
             let wider = url.replace("w=33", "w=34");
             assert_eq!(judged(&links, query(&wider), now), Err(Code::InvalidSignature));
         }

@@ -14,6 +14,8 @@ use image::{
 };
 use prometheus::Registry;
 
+use futures_util::future::join_all;
+
 use super::*;
 use crate::{picture::Format, telemetry::Metrics};
 
@@ -318,18 +320,18 @@ async fn one_more_than_may_wait_is_refused_at_once() {
     let pool = Pool::with_times(NonZeroUsize::new(1), metrics.clone(), long, long).unwrap();
     let (open, closed) = mpsc::channel::<()>();
     let blocked = pool.run(move |_| Ok(closed.recv().is_err()));
-    let (second, third) = (pool.run(|_| Ok(2)), pool.run(|_| Ok(3)));
-    let fourth = async {
-        let result = pool.run(|_| Ok(4)).await;
+    let waiting = join_all((0..Pool::WAITING).map(|_| pool.run(|_| Ok(()))));
+    let last = async {
+        let result = pool.run(|_| Ok(())).await;
         drop(open);
         result
     };
-    // `join!` polls in this order, so three places are taken before the fourth asks.
-    let (blocked, second, third, fourth) = tokio::join!(biased; blocked, second, third, fourth);
-    assert!(matches!(fourth, Err(PixelError::Busy)));
-    assert_eq!((blocked.unwrap(), second.unwrap(), third.unwrap()), (true, 2, 3));
+    // `join!` polls in this order, so all places are taken before the last asks.
+    let (blocked, waiting, last) = tokio::join!(biased; blocked, waiting, last);
+    assert!(matches!(last, Err(PixelError::Busy)));
+    assert!(blocked.unwrap() && waiting.into_iter().all(|result| result.is_ok()));
     assert_eq!(metrics.pixel_jobs.with_label_values(&["busy"]).get(), 1);
-    assert_eq!(metrics.pixel_jobs.with_label_values(&["ok"]).get(), 3);
+    assert_eq!(metrics.pixel_jobs.with_label_values(&["ok"]).get(), 1 + Pool::WAITING as u64);
 }
 
 #[tokio::test]

@@ -84,7 +84,8 @@ impl Staged {
 
         let gate = files.alone(&id);
         let buried = files.is_buried(&id);
-        let has_blob = !buried && files.has_blob(&id, format, len);
+        // A copy that was damaged since is made good by these bytes.
+        let has_blob = !buried && files.has_blob(&id, format, len) && files.is_whole(&id, format).unwrap_or(false);
         let old = files.record(&id)?.filter(|old| !buried && old.bytes == len);
 
         if let Some(old) = old.as_ref().filter(|_| has_blob) {
@@ -127,6 +128,7 @@ impl Staged {
         files.make_shard(&id)?;
         if let Some(tmp) = &mut blob {
             tmp.persist(&blob_path).doing("keeping a picture")?;
+            store.lookup.forget(&id);
         }
         if let Some(tmp) = &mut record_tmp {
             tmp.persist(&record_path).doing("keeping a record")?;

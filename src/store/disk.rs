@@ -10,7 +10,7 @@ use std::{
     path::Path,
 };
 
-use rustix::fs::OFlags;
+use rustix::fs::{Access, OFlags};
 
 #[cfg(test)]
 use super::fault::around;
@@ -67,6 +67,11 @@ pub(super) fn make_dir(path: &Path) -> io::Result<bool> {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(e) => Err(e),
     })
+}
+
+/// Whether names can be made in this folder: the file system can be written, and we may.
+pub(super) fn may_write(dir: &Path) -> io::Result<()> {
+    Ok(rustix::fs::access(dir, Access::WRITE_OK)?)
 }
 
 /// Opens a regular file for reading. `None`: there is none of this name, or it is something else. Never waits, as opening

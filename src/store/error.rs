@@ -18,6 +18,9 @@ pub enum StoreError {
     #[error("the bytes are no picture")]
     NotAPicture,
     /// A file under `state/` is not what was asked for.
+    #[error("state/{name}.json cannot be understood: {source}")]
+    State { name: String, source: serde_json::Error },
+    /// A record, or a file of state, cannot be written down.
     #[error("{doing}: {source}")]
     Json { doing: &'static str, source: serde_json::Error },
     /// A file under `state/` cannot have this name.

@@ -13,6 +13,7 @@
 use std::{
     fs::{self, File, Metadata},
     io::{self, Read},
+    os::unix::fs::MetadataExt as _,
     path::Path,
     sync::{
         Mutex, MutexGuard,
@@ -21,12 +22,12 @@ use std::{
 };
 
 use super::{
-    Facts, Record, StoreError, disk,
+    Record, StoreError, disk,
     error::Doing,
     index::Entry,
     layout::{Layout, shard_of},
     record::unix_ms,
-    tmp::{self, TmpFile},
+    tmp::{self, TmpFile, private_dir},
 };
 use crate::{
     config::Durability,
@@ -121,9 +122,33 @@ impl Files {
     }
 
     /// Whether its bytes are those of its name. Reads all of them.
-    pub(super) fn is_whole(&self, facts: &Facts) -> io::Result<bool> {
-        let Some((file, _)) = disk::open_unseen(&self.layout.blob(&facts.id, facts.format))? else { return Ok(false) };
-        Ok(hash(&file, |_| {})? == facts.id)
+    pub(super) fn is_whole(&self, id: &PictureId, format: Format) -> io::Result<bool> {
+        let Some((file, _)) = disk::open_unseen(&self.layout.blob(id, format))? else { return Ok(false) };
+        Ok(hash(&file, |_| {})? == *id)
+    }
+
+    /// Moves a file to `damaged/`, under a name that is free there. `false`: it is another file by now.
+    pub(super) fn set_aside(&self, path: &Path, inode: u64) -> io::Result<bool> {
+        let folder = self.layout.damaged();
+        private_dir(&folder)?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let mut names = (0_u32..).map(|n| match n {
+            0 => folder.join(&*name),
+            n => folder.join(format!("{name}.{n}")),
+        });
+        let Some(to) = names.find(|to| !to.exists()) else { return Ok(false) };
+        disk::rename(path, &to)?;
+        if fs::metadata(&to)?.ino() != inode {
+            // A commit has just put a good one there.
+            match disk::link(&to, path) {
+                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+                _ => disk::remove(&to)?,
+            }
+            return Ok(false);
+        }
+        disk::sync_dir(&folder)?;
+        path.parent().map_or(Ok(()), disk::sync_dir)?;
+        Ok(true)
     }
 
     /// Writes the record of a picture that the archive has, with its mark. `None`: there is one, or it was deleted.

@@ -7,11 +7,11 @@
 use std::{
     fs::File,
     ops::Range,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use bytes::Bytes;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::{
     Body, Facts, Inner, Record, Store, StoreError,
@@ -31,18 +31,26 @@ pub struct Growing {
 #[derive(Debug)]
 struct Shared {
     len: u64,
-    place: OnceLock<Place>,
+    /// `None` before the first byte.
+    place: Mutex<Option<Place>>,
     progress: watch::Sender<Progress>,
 }
 
 /// Where its bytes are.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Place {
     File(Arc<File>),
-    /// There is no room on the disk.
-    Memory(Mutex<Vec<u8>>),
+    /// They cannot be written to the disk.
+    Memory(Arc<InMemory>),
     /// It was here all the time.
     Here(Body),
+}
+
+/// Bytes in memory, and the leave to hold them, which lasts as long as anybody reads them.
+#[derive(Debug)]
+struct InMemory {
+    bytes: Mutex<Vec<u8>>,
+    _leave: OwnedSemaphorePermit,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,13 +123,13 @@ impl Growing {
             return Err(StoreError::CutOff);
         }
         let want = usize::try_from(end.min(there(&now)) - range.start).map_or(most, |left| left.min(most));
-        match self.shared.place.get().ok_or(StoreError::CutOff)? {
+        let place = self.shared.place().clone();
+        match place.ok_or(StoreError::CutOff)? {
             Place::File(file) => {
-                let file = Arc::clone(file);
                 blocking(move || file::read_exact_at(&file, range.start, want).doing("reading a picture")).await
             }
-            Place::Memory(bytes) => {
-                let bytes = bytes.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            Place::Memory(held) => {
+                let bytes = held.bytes();
                 let start = usize::try_from(range.start).map_err(|_| StoreError::CutOff)?;
                 bytes.get(start..start + want).map(Bytes::copy_from_slice).ok_or(StoreError::CutOff)
             }
@@ -130,7 +138,6 @@ impl Growing {
                 Ok(bytes.slice(start.min(bytes.len())..(start + want).min(bytes.len())))
             }
             Place::Here(Body::File(file)) => {
-                let file = Arc::clone(file);
                 blocking(move || file::read_exact_at(&file, range.start, want).doing("reading a picture")).await
             }
             Place::Here(Body::Growing(_)) => Err(StoreError::CutOff),
@@ -142,13 +149,29 @@ impl Growing {
     }
 }
 
+// === impl Shared ===
+
+impl Shared {
+    fn place(&self) -> MutexGuard<'_, Option<Place>> {
+        self.place.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+// === impl InMemory ===
+
+impl InMemory {
+    fn bytes(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.bytes.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
 // === impl Filling ===
 
 impl Store {
     /// Begins to take back the picture of this record. Nothing is written yet.
     pub fn filling(&self, record: Record) -> Filling {
         let (progress, _) = watch::channel(Progress::Written(0));
-        let shared = Shared { len: record.bytes, place: OnceLock::new(), progress };
+        let shared = Shared { len: record.bytes, place: Mutex::default(), progress };
         Filling {
             store: Arc::clone(&self.inner),
             record,
@@ -176,48 +199,77 @@ impl Filling {
         self.written
     }
 
-    /// Takes the next bytes into a file. Call [`in_memory`](Self::in_memory) before the first when the disk is full.
+    /// Takes the next bytes, into a file unless [`in_memory`](Self::in_memory) was called. After an error these bytes may
+    /// be given again.
     pub async fn write(&mut self, piece: Bytes) -> Result<(), StoreError> {
-        self.hasher.update(&piece);
-        self.written += piece.len() as u64;
-        if self.written > self.record.bytes {
+        let written = self.written + piece.len() as u64;
+        if written > self.record.bytes {
             return Err(StoreError::Gone);
         }
-        match self.growing.shared.place.get() {
-            Some(Place::Memory(bytes)) => {
-                bytes.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).extend_from_slice(&piece);
-            }
-            _ => {
-                let (store, tmp) = (Arc::clone(&self.store), self.tmp.take());
-                let tmp = blocking(move || {
-                    let tmp = match tmp {
-                        Some(tmp) => tmp,
-                        None => TmpFile::create(store.files.layout.tmp(), tmp::OPEN).doing("taking a picture back")?,
-                    };
-                    tmp.write_all(&piece).doing("taking a picture back")?;
-                    Ok(tmp)
-                })
-                .await?;
-                if self.growing.shared.place.get().is_none() {
-                    let file = tmp.file().try_clone().doing("taking a picture back")?;
-                    let _ = self.growing.shared.place.set(Place::File(Arc::new(file)));
-                }
-                self.tmp = Some(tmp);
-            }
+        let held = match &*self.growing.shared.place() {
+            Some(Place::Memory(held)) => Some(Arc::clone(held)),
+            _ => None,
+        };
+        match held {
+            Some(held) => held.bytes().extend_from_slice(&piece),
+            None => self.write_to_file(piece.clone()).await?,
         }
-        self.growing.is_at(Progress::Written(self.written));
+        self.hasher.update(&piece);
+        self.written = written;
+        self.growing.is_at(Progress::Written(written));
         Ok(())
     }
 
-    /// Keeps the bytes in memory, all of them: for a disk without room. Whoever calls it bounds how many there are.
-    pub fn in_memory(&mut self) {
-        let _ = self.growing.shared.place.set(Place::Memory(Mutex::default()));
+    async fn write_to_file(&mut self, piece: Bytes) -> Result<(), StoreError> {
+        let (store, tmp, at) = (Arc::clone(&self.store), self.tmp.take(), self.written);
+        let (tmp, result) = blocking(move || {
+            let tmp = match tmp {
+                Some(tmp) => tmp,
+                None => TmpFile::create(store.files.layout.tmp(), tmp::OPEN).doing("taking a picture back")?,
+            };
+            let result = tmp.write_all(&piece).or_else(|error| {
+                // Some of it may stand there.
+                tmp.file().set_len(at).and(Err(error))
+            });
+            Ok((tmp, result.doing("taking a picture back")))
+        })
+        .await?;
+        let file = tmp.file().try_clone();
+        self.tmp = Some(tmp);
+        result?;
+        let mut place = self.growing.shared.place();
+        if place.is_none() {
+            *place = Some(Place::File(Arc::new(file.doing("taking a picture back")?)));
+        }
+        Ok(())
+    }
+
+    /// From here on the bytes are kept in memory, all of them, as long as anybody reads them: for a disk that takes no more.
+    /// `leave` bounds how many there are.
+    ///
+    /// # Errors
+    /// When what is in the file cannot be read back.
+    pub async fn in_memory(&mut self, leave: OwnedSemaphorePermit) -> Result<(), StoreError> {
+        let mut bytes = Vec::with_capacity(usize::try_from(self.record.bytes).unwrap_or(0));
+        if let Some(tmp) = self.tmp.take() {
+            let written = usize::try_from(self.written).map_err(|_| StoreError::CutOff)?;
+            let read = move || file::read_exact_at(tmp.file(), 0, written).doing("taking a picture back");
+            bytes.extend_from_slice(&blocking(read).await?);
+        }
+        let held = InMemory { bytes: Mutex::new(bytes), _leave: leave };
+        *self.growing.shared.place() = Some(Place::Memory(Arc::new(held)));
+        Ok(())
+    }
+
+    /// Whether its bytes are in memory.
+    pub fn is_in_memory(&self) -> bool {
+        matches!(&*self.growing.shared.place(), Some(Place::Memory(_)))
     }
 
     /// It has come back some other way.
     pub fn is_here(mut self, body: Body) {
         self.done = true;
-        let _ = self.growing.shared.place.set(Place::Here(body));
+        *self.growing.shared.place() = Some(Place::Here(body));
         self.growing.is_at(Progress::Whole);
     }
 

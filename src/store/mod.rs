@@ -67,7 +67,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::{fs::File, path::Path, sync::Arc, time::Duration};
+use std::{fs::File, os::unix::fs::MetadataExt as _, path::Path, sync::Arc, time::Duration};
 
 use error::{Doing, blocking};
 
@@ -141,16 +141,28 @@ impl Store {
         Spool::new(Arc::clone(&self.inner), len)
     }
 
-    /// [`StoreError::Full`] when a new picture would be refused now. Asked before work that costs money.
+    /// [`StoreError::Full`] when a new picture would be refused now, and other errors when it could not be written. Asked
+    /// before work that costs money.
     pub async fn check_room(&self) -> Result<(), StoreError> {
         let inner = Arc::clone(&self.inner);
-        blocking(move || inner.space.check()).await
+        blocking(move || {
+            let layout = &inner.files.layout;
+            disk::may_write(layout.tmp()).doing("writing to tmp/ under data_dir")?;
+            disk::may_write(layout.images()).doing("writing to images/ under data_dir")?;
+            inner.space.check()
+        })
+        .await
     }
 
     /// Whether files can be made under `data_dir`.
     pub async fn check_writable(&self) -> Result<(), StoreError> {
-        let tmp = self.inner.files.layout.tmp().to_owned();
-        blocking(move || tmp::TmpFile::create(&tmp, tmp::OPEN).doing("writing to data_dir").map(drop)).await
+        let inner = Arc::clone(&self.inner);
+        blocking(move || {
+            let layout = &inner.files.layout;
+            disk::may_write(layout.images()).doing("writing to images/ under data_dir")?;
+            tmp::TmpFile::create(layout.tmp(), tmp::OPEN).doing("writing to data_dir").map(drop)
+        })
+        .await
     }
 
     /// Bytes that may still be written to the disk under `data_dir`.
@@ -176,15 +188,11 @@ impl Store {
         blocking(move || Ok(inner.files.record(&id)?.filter(|_| !inner.files.is_buried(&id)))).await
     }
 
-    /// The bytes of the picture with this record, for work in the background: nobody looked at it. `None`: they are not
-    /// on this disk.
-    pub async fn blob(&self, record: &Record) -> Result<Option<Arc<File>>, StoreError> {
-        let (path, len) = (self.inner.files.layout.blob(&record.id, record.format), record.bytes);
-        blocking(move || {
-            let opened = disk::open(&path).doing("opening a picture")?;
-            Ok(opened.filter(|(_, blob)| blob.len() == len).map(|(file, _)| Arc::new(file)))
-        })
-        .await
+    /// The bytes of the picture with this record, for work in the background: nobody looked at it. All of them are read
+    /// and seen to be what its name says; if they are not, the file is moved to `damaged/`.
+    pub async fn whole_blob(&self, record: &Record) -> Result<Blob, StoreError> {
+        let (inner, record) = (Arc::clone(&self.inner), record.clone());
+        blocking(move || inner.whole_blob(&record)).await
     }
 
     /// Names the archive that pictures go to.
@@ -202,6 +210,34 @@ impl Store {
     /// The files under `state/`.
     pub fn state(&self) -> State {
         State::new(self.inner.files.layout.clone())
+    }
+}
+
+/// The bytes of a picture, as they are on this disk.
+#[derive(Debug)]
+pub enum Blob {
+    Whole(Arc<File>),
+    /// They were not those of its name, and are in `damaged/` now.
+    Damaged,
+    Missing,
+}
+
+impl Inner {
+    fn whole_blob(&self, record: &Record) -> Result<Blob, StoreError> {
+        let files = &self.files;
+        let path = files.layout.blob(&record.id, record.format);
+        let opened = disk::open_unseen(&path).doing("opening a picture")?;
+        let Some((file, meta)) = opened.filter(|(_, meta)| meta.len() == record.bytes) else {
+            return Ok(Blob::Missing);
+        };
+        if files::hash(&file, |_| {}).doing("reading a picture")? == record.id {
+            return Ok(Blob::Whole(Arc::new(file)));
+        }
+        let _gate = files.alone(&record.id);
+        files.set_aside(&path, meta.ino()).doing("setting a damaged picture aside")?;
+        self.lookup.forget(&record.id);
+        self.index.put(files.entry(record));
+        Ok(Blob::Damaged)
     }
 }
 

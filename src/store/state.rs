@@ -28,9 +28,9 @@ impl State {
 
     /// `None` when nothing was written under this name.
     pub fn read_json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StoreError> {
-        let doing = "reading a file of state";
-        let json = disk::read(&self.path(name)?, LARGEST).doing(doing)?;
-        json.map(|json| serde_json::from_slice(&json)).transpose().map_err(|source| StoreError::Json { doing, source })
+        let json = disk::read(&self.path(name)?, LARGEST).doing("reading a file of state")?;
+        let value = json.map(|json| serde_json::from_slice(&json)).transpose();
+        value.map_err(|source| StoreError::State { name: name.to_owned(), source })
     }
 
     /// Replaces what was written under this name.
@@ -83,7 +83,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let state = State::new(Layout::create(dir.path()).unwrap());
         fs::write(dir.path().join("state/keys.json"), "{").unwrap();
-        assert!(matches!(state.read_json::<Vec<u8>>("keys"), Err(StoreError::Json { .. })));
+        let error = state.read_json::<Vec<u8>>("keys").unwrap_err();
+        assert!(error.to_string().starts_with("state/keys.json cannot be understood: "), "{error}");
         for name in ["", "../keys", "a/b", ".hidden", "Keys", &"k".repeat(65)] {
             assert!(matches!(state.write_json(name, &1), Err(StoreError::BadName)), "{name}");
         }

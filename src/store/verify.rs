@@ -28,7 +28,6 @@ use super::{
     files::{Files, hash},
     layout::{Kind, Layout, parse_name, shard_of},
     record::unix_ms,
-    tmp::private_dir,
 };
 use crate::{
     config::Durability,
@@ -331,7 +330,7 @@ impl Verify {
     }
 
     fn mend_blob(&self, suspect: &Suspect, blob: &Blob) -> Result<Option<Mended>, StoreError> {
-        if !self.set_aside(&suspect.path, blob.inode).doing("setting a file aside")? {
+        if !self.files.set_aside(&suspect.path, blob.inode).doing("setting a file aside")? {
             return Ok(None);
         }
         let archived = matches!(self.said(&blob.facts.id), Said::Record(record) if self.is_archived(&record));
@@ -342,7 +341,7 @@ impl Verify {
     fn mend_record(&self, suspect: &Suspect, blob: Option<&Blob>) -> Result<Option<Mended>, StoreError> {
         let Some(inode) = inode(&suspect.path) else { return Ok(None) };
         let old = suspect.id.map(|id| self.said(&id));
-        if !self.set_aside(&suspect.path, inode).doing("setting a record aside")? {
+        if !self.files.set_aside(&suspect.path, inode).doing("setting a record aside")? {
             return Ok(None);
         }
         let Some(blob) = blob else { return Ok(Some(Mended::SetAside)) };
@@ -362,30 +361,6 @@ impl Verify {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(None),
             Err(e) => Err(e).doing("writing a record"),
         }
-    }
-
-    /// Moves a file to `damaged/`, under a name that is free there. `false`: it is another file by now.
-    fn set_aside(&self, path: &Path, inode: u64) -> io::Result<bool> {
-        let folder = self.files.layout.damaged();
-        private_dir(&folder)?;
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let mut names = (0_u32..).map(|n| match n {
-            0 => folder.join(&*name),
-            n => folder.join(format!("{name}.{n}")),
-        });
-        let Some(to) = names.find(|to| !to.exists()) else { return Ok(false) };
-        disk::rename(path, &to)?;
-        if fs::metadata(&to)?.ino() != inode {
-            // A commit has just put a good one there.
-            match disk::link(&to, path) {
-                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
-                _ => disk::remove(&to)?,
-            }
-            return Ok(false);
-        }
-        disk::sync_dir(&folder)?;
-        path.parent().map_or(Ok(()), disk::sync_dir)?;
-        Ok(true)
     }
 }
 

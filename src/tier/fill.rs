@@ -1,8 +1,13 @@
 //! Taking one picture back from the archive.
 
-use std::time::Instant;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use super::remote::Shared;
+use tokio::time::timeout;
+
+use super::remote::{IN_MEMORY, Shared};
 use crate::{
     archive::ArchiveError,
     store::{Failure, Filling, StoreError},
@@ -10,8 +15,8 @@ use crate::{
 
 /// How often a download that broke goes on where it broke.
 const ATTEMPTS: usize = 3;
-/// The largest picture that is kept in memory while it passes through, when the disk is full.
-const IN_MEMORY: u64 = 32 * 1024 * 1024;
+/// How long a picture that must pass through memory waits for room there.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Fills it in to its end, and counts how it went. Whoever asked for it may be gone meanwhile.
 pub(super) async fn run(shared: &Shared, mut filling: Filling) {
@@ -22,20 +27,22 @@ pub(super) async fn run(shared: &Shared, mut filling: Filling) {
         filling.is_here(picture.body);
         return;
     }
-    if matches!(shared.store.check_room().await, Err(StoreError::Full)) {
-        if filling.facts().len > IN_MEMORY {
-            return end(shared, filling, "full", Failure::Full);
-        }
-        filling.in_memory();
+    if shared.store.check_room().await.is_err() && pass_through(shared, &mut filling).await.is_err() {
+        return end(shared, filling, "full", Failure::Full);
     }
     match download(shared, &mut filling).await {
-        Ok(()) => {}
+        Ok(()) => shared.away.answered(),
         Err(Broken::Archive(ArchiveError::Missing)) => {
             log::warn!("picture {id} should be in the archive and is not");
+            // If it is here after all, or is made again, it goes there anew.
+            if let Err(error) = shared.store.unmark_archived(id).await {
+                log::warn!("the mark of picture {id} could not be taken away: {error}");
+            }
             return end(shared, filling, "missing", Failure::Missing);
         }
         Err(Broken::Archive(error)) => {
             log::warn!("picture {id} could not be taken back from the archive: {error}");
+            shared.away.failed();
             return end(shared, filling, "failed", Failure::Away);
         }
         Err(Broken::Store(error)) => {
@@ -89,11 +96,34 @@ async fn from_here(shared: &Shared, filling: &mut Filling) -> Result<(), Broken>
     let mut download = shared.bucket.open(facts.id, facts.format, rest).await.map_err(Broken::Archive)?;
     while filling.written() < facts.len {
         match download.piece().await.map_err(Broken::Archive)? {
-            Some(piece) => filling.write(piece).await.map_err(Broken::Store)?,
+            Some(piece) => match filling.write(piece.clone()).await {
+                Err(error) if !matches!(error, StoreError::Gone) && !filling.is_in_memory() => {
+                    log::debug!("picture {} passes through memory: {error}", facts.id);
+                    pass_through(shared, filling).await.map_err(Broken::Store)?;
+                    filling.write(piece).await.map_err(Broken::Store)?;
+                }
+                written => written.map_err(Broken::Store)?,
+            },
             None => return Ok(()),
         }
     }
     Ok(())
+}
+
+/// Lets it pass through memory, since the disk does not take it.
+///
+/// # Errors
+/// [`StoreError::Full`] when it is too large for that, or others leave no room for too long.
+async fn pass_through(shared: &Shared, filling: &mut Filling) -> Result<(), StoreError> {
+    let len = u32::try_from(filling.facts().len).map_err(|_| StoreError::Full)?;
+    if u64::from(len) > IN_MEMORY {
+        return Err(StoreError::Full);
+    }
+    let leave = timeout(PATIENCE, Arc::clone(&shared.memory).acquire_many_owned(len)).await;
+    match leave {
+        Ok(Ok(leave)) => filling.in_memory(leave).await,
+        _ => Err(StoreError::Full),
+    }
 }
 
 fn end(shared: &Shared, filling: Filling, result: &str, failure: Failure) {

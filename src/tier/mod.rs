@@ -6,6 +6,7 @@
 //! That a picture is in the bucket is told by its record, which stays when a picture is evicted. For an id without a
 //! record here (a new machine) the bucket is asked for the record; that it has none is remembered for a while.
 
+mod absence;
 mod fill;
 mod remote;
 pub mod roster;
@@ -32,6 +33,7 @@ pub const REDIRECT_KEPT: Duration = Duration::from_secs(300);
 pub struct Tier {
     store: Store,
     remote: Option<Remote>,
+    redirect: Redirect,
 }
 
 /// A picture that was found.
@@ -52,10 +54,15 @@ impl Found {
 }
 
 impl Tier {
-    /// `bucket`: where the pictures of this store are archived.
-    pub fn new(store: Store, bucket: Option<Bucket>, metrics: Metrics) -> Self {
+    /// `bucket`: where the pictures of this store are archived. `redirect`: how clients get there by themselves.
+    pub fn new(store: Store, bucket: Option<Bucket>, redirect: Redirect, metrics: Metrics) -> Self {
         let remote = bucket.map(|bucket| Remote::new(store.clone(), bucket, metrics));
-        Self { store, remote }
+        Self { store, remote, redirect }
+    }
+
+    /// How clients get pictures from the bucket by themselves.
+    pub fn redirect(&self) -> &Redirect {
+        &self.redirect
     }
 
     /// Where the pictures are archived.
@@ -115,9 +122,9 @@ impl Tier {
     }
 
     /// Where a client may get an archived picture by itself, if it is to.
-    pub async fn elsewhere(&self, record: &Record, redirect: &Redirect) -> Option<String> {
+    pub async fn elsewhere(&self, record: &Record) -> Option<String> {
         let remote = self.remote.as_ref()?;
-        match redirect {
+        match &self.redirect {
             Redirect::Off => None,
             Redirect::Presigned => remote.presigned(record, PRESIGNED).await,
             Redirect::Public(base) => Some(remote.public(record, without_slash(base))),

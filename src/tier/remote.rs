@@ -7,9 +7,9 @@ use std::{
 };
 
 use quick_cache::sync::Cache;
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::timeout};
 
-use super::{away, fill};
+use super::{absence::Absence, away, fill};
 use crate::{
     archive::{ArchiveError, Bucket},
     error::Error,
@@ -22,6 +22,10 @@ use crate::{
 const FILLS: usize = 16;
 /// Unknown names the bucket is asked for at once; more wait.
 const LOOKUPS: usize = 8;
+/// How long somebody waits for a place among them, and for the first byte of a picture.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes of pictures that may be in memory because the disk does not take them, all together.
+pub(super) const IN_MEMORY: u64 = 32 * 1024 * 1024;
 /// Names remembered as unknown to the bucket, and for how long. Short, since another gateway may archive there.
 const UNKNOWN: usize = 16 * 1024;
 const UNKNOWN_FOR: Duration = Duration::from_secs(30);
@@ -40,12 +44,24 @@ pub(super) struct Shared {
     pub(super) bucket: Bucket,
     pub(super) metrics: Metrics,
     pub(super) permits: Semaphore,
+    /// A permit for each byte in memory.
+    pub(super) memory: Arc<Semaphore>,
+    /// Whether the bucket answers.
+    pub(super) away: Absence,
     under_way: Mutex<HashMap<PictureId, Growing>>,
 }
 
 impl Remote {
     pub(super) fn new(store: Store, bucket: Bucket, metrics: Metrics) -> Self {
-        let shared = Shared { store, bucket, metrics, permits: Semaphore::new(FILLS), under_way: Mutex::default() };
+        let shared = Shared {
+            store,
+            bucket,
+            metrics,
+            permits: Semaphore::new(FILLS),
+            memory: Arc::new(Semaphore::new(usize::try_from(IN_MEMORY).unwrap_or(usize::MAX))),
+            away: Absence::default(),
+            under_way: Mutex::default(),
+        };
         Self { shared: Arc::new(shared), lookups: Semaphore::new(LOOKUPS), unknown: Cache::new(UNKNOWN) }
     }
 
@@ -59,11 +75,22 @@ impl Remote {
         if is_unknown() {
             return Ok(None);
         }
-        let _permit = self.lookups.acquire().await;
+        if self.shared.away.is_known() {
+            return Err(away());
+        }
+        let Ok(_permit) = timeout(PATIENCE, self.lookups.acquire()).await else { return Err(away()) };
         if is_unknown() {
             return Ok(None);
         }
-        match self.shared.bucket.get_record(*id).await {
+        if self.shared.away.is_known() {
+            return Err(away());
+        }
+        let answer = self.shared.bucket.get_record(*id).await;
+        match &answer {
+            Err(error) if !matches!(error, ArchiveError::Missing) => self.shared.away.failed(),
+            _ => self.shared.away.answered(),
+        }
+        match answer {
             Ok(json) => Ok(Record::from_json(&json).filter(|record| record.id == *id)),
             Err(ArchiveError::Missing) => {
                 self.unknown.insert(*id, Instant::now());
@@ -79,8 +106,8 @@ impl Remote {
     /// The picture of this record, when its first bytes have come.
     pub(super) async fn fetch(&self, record: Record) -> Result<Picture, Failure> {
         let facts = record.facts();
-        let growing = self.shared.join(record);
-        growing.begun().await?;
+        let growing = self.shared.join(record)?;
+        timeout(PATIENCE, growing.begun()).await.unwrap_or(Err(Failure::Away))?;
         Ok(Picture::growing(facts, growing))
     }
 
@@ -101,10 +128,13 @@ impl Remote {
 
 impl Shared {
     /// The picture that is under way, or begins to be.
-    fn join(self: &Arc<Self>, record: Record) -> Growing {
+    fn join(self: &Arc<Self>, record: Record) -> Result<Growing, Failure> {
         let mut under_way = self.under_way.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(growing) = under_way.get(&record.id) {
-            return growing.clone();
+            return Ok(growing.clone());
+        }
+        if self.away.is_known() {
+            return Err(Failure::Away);
         }
         let id = record.id;
         let filling = self.store.filling(record);
@@ -115,6 +145,6 @@ impl Shared {
             fill::run(&shared, filling).await;
             shared.under_way.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).remove(&id);
         });
-        growing
+        Ok(growing)
     }
 }

@@ -392,15 +392,15 @@ async fn a_probe_tells_every_step_and_leaves_nothing() {
     let server = Seaweed::shared().await;
     let bucket = server.bucket("probe/");
     let steps = bucket.probe().await;
-    assert_eq!(steps.iter().map(|step| step.name).collect::<Vec<_>>(), ["list", "put", "get", "delete"]);
+    assert_eq!(steps.iter().map(|step| step.name).collect::<Vec<_>>(), ["list", "put", "head", "get", "delete"]);
     assert!(steps.iter().all(|step| step.is_done()), "{steps:?}");
 
     let (faults, bucket) = faulty("probe/", impatient()).await;
     faults.inject("PUT", Fault::Answer(403, "AccessDenied"));
     let steps = bucket.probe().await;
-    assert!(steps[0].is_done() && steps[3].is_done(), "{steps:?}");
+    assert!(steps[0].is_done() && steps[4].is_done(), "{steps:?}");
     assert!(matches!(steps[1].outcome, Outcome::Failed(ArchiveError::Denied(_))), "{steps:?}");
-    assert!(matches!(steps[2].outcome, Outcome::Skipped), "{steps:?}");
+    assert!(steps[2..4].iter().all(|step| matches!(step.outcome, Outcome::Skipped)), "{steps:?}");
     assert!(steps[1].to_string().contains("needs to list, read, write and delete"), "{}", steps[1]);
 }
 
@@ -428,7 +428,7 @@ async fn the_command_tells_whether_the_archive_works() {
     let right = Seaweed::shared().await.archive("command/");
     let (code, said, errors) = archive_test(Some(&right)).await;
     assert_eq!(code, Some(0), "{said}{errors}");
-    for step in ["list    ok", "put     ok", "get     ok", "delete  ok"] {
+    for step in ["list    ok", "put     ok", "head    ok", "get     ok", "delete  ok"] {
         assert!(said.contains(step), "{said}");
     }
     let (code, said, _) =

@@ -4,7 +4,7 @@
 //! and arrive as bare base64, and so on. Everything around it must arrive as it was sent.
 
 use crate::{
-    harness::{House, data_uri, encoded},
+    harness::{Canned, House, KEY, data_uri, encoded, fixture},
     requests::{received, remote},
 };
 
@@ -148,4 +148,27 @@ async fn responses() {
         ("instructions", r#","instructions":"![a]({own stays})""#),
     ])
     .await;
+}
+
+/// OpenRouter's path for generations, LocalAI's for edits: what goes up has bytes, what comes down a URL.
+#[tokio::test(flavor = "multi_thread")]
+async fn paths_of_other_servers() {
+    let answer = format!("{{\"created\":1,\"data\":[{{\"b64_json\":\"{}\"}}]}}", encoded(&fixture("img/noise16.png")));
+    let upstream = Canned::new("application/json", answer).await;
+    let house = House::builder()
+        .upstream(&upstream.upstream())
+        .models("    - { name: other, targets: [ { upstream: canned } ] }")
+        .start()
+        .await;
+    let form = "--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nother\r\n--b--\r\n";
+    let key = format!("Bearer {KEY}");
+    for (path, kind, body) in [
+        ("/v1/images", "application/json", r#"{"model":"other","prompt":"x"}"#),
+        ("/v1/images/inpainting", "multipart/form-data; boundary=b", form),
+    ] {
+        let headers = [("authorization", key.as_str()), ("content-type", kind)];
+        let answer = house.send(http::Method::POST, path, &headers, body).await.ok();
+        let url = answer["data"][0]["url"].as_str().unwrap_or_else(|| panic!("{path}: {answer}"));
+        assert!(house.get(url).await.body == fixture("img/noise16.png"), "{path}");
+    }
 }

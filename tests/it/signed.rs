@@ -59,7 +59,7 @@ async fn nothing_else_opens_it() {
         (path, "exp=9999999999&sig=AAAAAAAAAAAAAAAAAAAAAA"),
         (path, parts(&other).1),
         (path, &later),
-        (path, &format!("{query}&w=256")),
+        (path, &format!("{query}&w=33")),
         // Who may not read it does not learn whether it is there.
         (missing, ""),
         (missing, query),

@@ -77,7 +77,7 @@ impl Thoughts {
     /// Whether this character completes the tag. No tag has a second `<`, so a mismatch begins anew.
     fn has_matched(&mut self, tag: &[u8], c: u8) -> bool {
         self.matched = match tag.get(self.matched) {
-            Some(expected) if *expected == c => self.matched + 1,
+            Some(expected) if *expected == c.to_ascii_lowercase() => self.matched + 1,
             _ => usize::from(c == b'<'),
         };
         let complete = self.matched == tag.len();

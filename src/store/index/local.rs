@@ -92,6 +92,10 @@ impl LocalIndex {
             db.clear()?;
             db.insert(PLACE, place.as_bytes())?;
         }
+        // Only one process has it open, so whoever had these is gone.
+        for lease in db.scan_prefix([LEASE]).keys() {
+            db.remove(lease?)?;
+        }
         Ok(Self { db, dir: dir.to_owned(), changing: std::sync::Arc::default() })
     }
 

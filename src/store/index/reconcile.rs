@@ -86,9 +86,14 @@ pub(super) async fn graves(index: &dyn Index, files: &Files) -> Result<(), Index
     }
 }
 
-/// Whether trying again is of no use: it is no folder, or may not be read.
+/// Whether trying again is of no use: it is no folder, may not be read, or the disk does not give it out. The other
+/// folders are worth listing.
 fn will_stay(error: &io::Error) -> bool {
-    matches!(Errno::from_io_error(error), Some(Errno::NOTDIR | Errno::LOOP | Errno::ACCESS | Errno::PERM))
+    let errno = Errno::from_io_error(error);
+    matches!(
+        errno,
+        Some(Errno::NOTDIR | Errno::LOOP | Errno::ACCESS | Errno::PERM | Errno::IO | Errno::UCLEAN | Errno::BADMSG)
+    )
 }
 
 /// The pictures of a shard.
@@ -144,7 +149,8 @@ fn read(files: &Files, id: &PictureId, blob: Option<Format>, findings: &mut Find
         }
     };
     let facts = facts(files, id, blob?)?;
-    let is_whole = files.is_whole(&facts).inspect_err(|e| log::warn!("picture {id} cannot be read: {e}")).ok()?;
+    let is_whole =
+        files.is_whole(&facts.id, facts.format).inspect_err(|e| log::warn!("picture {id} cannot be read: {e}")).ok()?;
     if !is_whole {
         findings.damaged += 1;
         log::warn!(

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use futures_util::future::join_all;
 use rustix::io::Errno;
+use tokio::sync::Semaphore;
 
 use super::*;
 use crate::store::fault::{Armed, Kind, arm};
@@ -282,6 +283,43 @@ async fn bringing_back_from_the_archive() {
         restore().await.unwrap();
         case.holds(&bytes, true).await;
         until("the count", async || case.store.counts().await.unwrap().local == 2).await;
+        fired
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn bringing_back_what_the_disk_does_not_take() {
+    with_each_call_failing(async |at| {
+        let bytes = gif(1, 300 << 10);
+        let (case, id) = Case::evictable(BUCKET, &bytes).await;
+        let record = case.store.record(&id).await.unwrap().unwrap();
+        case.store.evict(id).await.unwrap();
+        let mut filling = case.store.filling(record.clone());
+        let growing = filling.growing();
+        let leave = Arc::new(Semaphore::new(1));
+        let pass = async {
+            for piece in bytes.chunks(100_000) {
+                if filling.write(piece.to_vec().into()).await.is_err() {
+                    filling.in_memory(Arc::clone(&leave).acquire_owned().await.unwrap()).await?;
+                    filling.write(piece.to_vec().into()).await?;
+                }
+            }
+            Ok::<_, StoreError>(filling)
+        };
+        let (filling, fired) = at.during(case.path(), pass).await;
+        // Reading back what was written may fail as well: then there is an error, and no wrong byte.
+        if let Some(filling) = filling {
+            let _ = filling.finish().await;
+            let picture = Picture::growing(record.facts(), growing);
+            assert!(picture.arrived().await);
+            let mut read = Vec::new();
+            while read.len() < bytes.len() {
+                read.extend_from_slice(&picture.read(read.len() as u64..bytes.len() as u64).await.unwrap());
+            }
+            assert!(read == bytes, "{at:?}");
+            drop(picture);
+        }
         fired
     })
     .await;

@@ -62,6 +62,8 @@ struct Shared {
 #[derive(Debug)]
 struct Rule {
     method: &'static str,
+    /// What its path must hold.
+    of: String,
     left: usize,
     fault: Fault,
 }
@@ -100,7 +102,12 @@ impl Faults {
 
     /// The next `times` requests with this method meet the fault.
     pub fn inject_times(&self, times: usize, method: &'static str, fault: Fault) {
-        self.shared.lock().unwrap().rules.push(Rule { method, left: times, fault });
+        self.shared.lock().unwrap().rules.push(Rule { method, of: String::new(), left: times, fault });
+    }
+
+    /// Every request with this method for a path that holds this text meets the fault, until [`heal`](Self::heal).
+    pub fn inject_for(&self, of: &str, method: &'static str, fault: Fault) {
+        self.shared.lock().unwrap().rules.push(Rule { method, of: of.to_owned(), left: usize::MAX, fault });
     }
 
     /// No faults any more.
@@ -128,7 +135,8 @@ impl Shared {
         let (method, target) = (words.next()?, words.next()?);
         let path = target.split('?').next()?;
         *self.counts.entry((method.to_owned(), path.to_owned())).or_default() += 1;
-        let rule = self.rules.iter_mut().find(|rule| rule.method == method && rule.left > 0)?;
+        let rule =
+            self.rules.iter_mut().find(|rule| rule.method == method && rule.left > 0 && path.contains(&rule.of))?;
         rule.left = rule.left.saturating_sub(1);
         Some(rule.fault.clone())
     }

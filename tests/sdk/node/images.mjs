@@ -53,6 +53,21 @@ await run({
     await drawsBase64({ model: 'gpt-image-demo', prompt: 'a white cat' });
   },
 
+  async generation_streams_previews_and_a_url() {
+    const stream = await sdk.images.generate({ model: 'gpt-image-demo', prompt: 'a red kite', stream: true, partial_images: 2 });
+    const events = [];
+    for await (const event of stream) events.push(event);
+    const last = events.pop();
+    assert.ok(events.length > 0, 'no previews');
+    for (const { type, b64_json } of events) {
+      assert.equal(type, 'image_generation.partial_image');
+      isPng(Buffer.from(b64_json, 'base64'));
+    }
+    assert.equal(last.type, 'image_generation.completed');
+    assert.equal(last.b64_json, undefined, '`b64_json` beside the URL');
+    await isOurPng(last.url);
+  },
+
   async edit_of_one_file() {
     const picture = png();
     const { data } = await sdk.images.edit({ model: 'demo-image', prompt: 'add a hat', image: await file('one.png', picture) });

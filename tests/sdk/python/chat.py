@@ -74,6 +74,12 @@ def responses_inline_image_urls():
     upstream_received("/responses", fetch(ours)[1])
 
 
+def responses_stream_text_once():
+    with sdk.responses.stream(model="demo-chat", input="hello") as stream:
+        deltas = [event.delta for event in stream if event.type == "response.output_text.delta"]
+        same("".join(deltas), stream.get_final_response().output_text, "deltas and the final text")
+
+
 def embeddings_pass_through():
     answer = sdk.embeddings.create(model="demo-chat", input="a red fox")
     assert answer.data[0].embedding, "an empty embedding"
@@ -87,5 +93,6 @@ run(
     chat_that_draws_streams_a_url,
     responses_answer_text,
     responses_inline_image_urls,
+    responses_stream_text_once,
     embeddings_pass_through,
 )

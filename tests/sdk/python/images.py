@@ -95,8 +95,30 @@ def variation():
     upstream_received("/images/variations", picture)
 
 
+def generation_streams_previews_and_a_url():
+    stream = sdk.images.generate(model="gpt-image-demo", prompt="a red kite", stream=True, partial_images=2)
+    events = list(stream)
+    *previews, last = events
+    for preview in previews:
+        same(preview.type, "image_generation.partial_image", "type of a preview")
+        is_png(base64.b64decode(preview.b64_json, validate=True))
+    assert previews, "no previews"
+    same(last.type, "image_generation.completed", "type of the last event")
+    is_our_png(last.url)
+    assert not getattr(last, "b64_json", None), "`b64_json` beside the URL"
+
+
+def base64_streams_when_asked_for():
+    asked = {"response_format": "b64_json"}
+    stream = sdk.images.generate(model="demo-image", prompt="a black kite", stream=True, extra_body=asked)
+    *_, last = stream
+    is_png(base64.b64decode(last.b64_json, validate=True))
+
+
 run(
     models_are_listed,
+    generation_streams_previews_and_a_url,
+    base64_streams_when_asked_for,
     generation_answers_a_url,
     generation_by_alias,
     generation_asked_for_url,
