@@ -142,6 +142,7 @@ async fn a_picture_reaches_the_archive_once_with_its_record() {
     assert_eq!(place.objects().await.len(), 2);
     assert_eq!((place.faults.count("PUT", ".png"), place.faults.count("PUT", ".json")), (1, 1));
     assert_eq!(place.house.metric("picgate_archived_total"), 1);
+    assert_eq!(place.house.metric("picgate_archived_bytes_total"), bytes.len() as u64);
     assert!(place.house.gateway.core().store.record(&id).await.unwrap().unwrap().archived.is_some());
 }
 
@@ -286,6 +287,7 @@ async fn a_deleted_picture_does_not_come_back_and_goes_from_the_archive() {
     assert_eq!(place.objects().await, []);
     assert_eq!(place.house.get(&path).await.status, 404);
     assert!(!store.is_buried(id).await.unwrap(), "nothing is left to bury");
+    assert_eq!(place.house.metric("picgate_archive_deletions_total"), 1);
 }
 
 #[tokio::test]
@@ -680,4 +682,6 @@ async fn minutes_without_the_bucket_under_load() {
         found += 1;
     }
     println!("{found} found whole in the bucket, {puts} puts that reached a server or not");
+    assert!(rate >= 50.0, "{rate:.0} a second");
+    assert!(puts * 10 <= made.len() * 12, "{puts} puts for {} pictures", made.len());
 }

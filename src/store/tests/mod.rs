@@ -550,3 +550,50 @@ async fn while_another_process_has_the_index_everything_but_listing_works() {
     until_listed(&second, 1).await;
     assert!(!files_in(dir.path()).iter().any(|name| name.starts_with("index.bad-")));
 }
+
+/// Regression 27: for a minute after a restart nothing was archived or evicted.
+#[tokio::test]
+async fn a_lease_ends_with_its_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let long = Duration::from_secs(3600);
+    let store = open(dir.path());
+    until_ready(&store).await;
+    assert!(store.lease("archiver", "one", long).await.unwrap());
+    assert!(!store.lease("archiver", "two", long).await.unwrap());
+    drop(store);
+    let store = open(dir.path());
+    until_ready(&store).await;
+    assert!(store.lease("archiver", "two", long).await.unwrap());
+}
+
+/// Regression 28: a picture was paid for, and could not be kept, while `tmp/` alone could be written.
+#[tokio::test]
+async fn folders_that_cannot_be_written_are_seen_before_it_costs_money() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.check_room().await.unwrap();
+    store.check_writable().await.unwrap();
+    fs::remove_dir_all(dir.path().join("images")).unwrap();
+    assert!(matches!(store.check_room().await, Err(StoreError::Io { .. })));
+    assert!(matches!(store.check_writable().await, Err(StoreError::Io { .. })));
+}
+
+/// Regression 29: the bytes of a picture that was made again were thrown away for a damaged file of the same length.
+#[tokio::test]
+async fn a_picture_that_is_made_again_mends_a_damaged_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let bytes = gif(1, 5000);
+    let facts = put(&store, &bytes).await.unwrap().facts;
+    let path = dir.path().join("images").join(facts.id.shard()).join(format!("{}.gif", facts.id));
+    let mut damaged = bytes.clone();
+    damaged[4000] ^= 1;
+    fs::write(&path, &damaged).unwrap();
+    for _ in 0..2 {
+        assert!(read(&store.get(&facts.id).await.unwrap().unwrap()).await == damaged, "now it is in memory, too");
+    }
+    assert!(!put(&store, &bytes).await.unwrap().deduplicated);
+    assert!(read(&store.get(&facts.id).await.unwrap().unwrap()).await == bytes);
+    assert!(fs::read(&path).unwrap() == bytes);
+    assert!(put(&store, &bytes).await.unwrap().deduplicated);
+}
