@@ -377,6 +377,43 @@ async fn a_picture_the_bucket_does_not_take_does_not_hold_up_the_others() {
     }
 }
 
+/// Each request to the bucket fails in turn, in each way, until there is none left to fail.
+#[tokio::test]
+async fn whatever_request_fails_a_mark_means_that_the_object_is_there() {
+    let place = Place::new("each/").await;
+    let bucket = Seaweed::shared().await.bucket("each/");
+    let (store, archiver) = (&place.house.gateway.core().store, place.archiver());
+    for fault in [Fault::Answer(500, "InternalError"), Fault::CutAfter(0), Fault::FlipUpload(100)] {
+        for nth in 1.. {
+            let mut made = Vec::new();
+            for which in 0..2 {
+                made.push(place.picture(&format!("{fault:?} at {nth}, picture {which} size:64x64")).await);
+            }
+            place.faults.inject_nth(nth, fault.clone());
+            archiver.round().await;
+            let met = !place.faults.is_waiting();
+            place.faults.heal();
+            for (_, id, bytes) in &made {
+                if store.record(id).await.unwrap().unwrap().archived.is_some() {
+                    assert_eq!(read(&bucket, *id).await.unwrap(), *bytes, "{fault:?} at {nth}");
+                }
+            }
+            store.index_settled().await;
+            while store.counts().await.unwrap().waiting > 0 {
+                rested(&archiver).await;
+                store.index_settled().await;
+            }
+            for (_, id, bytes) in &made {
+                assert_eq!(read(&bucket, *id).await.unwrap(), *bytes, "{fault:?} at {nth}, in the end");
+                assert!(bucket.get_record(*id).await.is_ok(), "{fault:?} at {nth}");
+            }
+            if !met {
+                break;
+            }
+        }
+    }
+}
+
 /// The next round that does something: pictures that failed rest for seconds.
 async fn rested(archiver: &Archiver) -> Round {
     let start = Instant::now();

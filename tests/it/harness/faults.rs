@@ -61,9 +61,12 @@ struct Shared {
 
 #[derive(Debug)]
 struct Rule {
-    method: &'static str,
+    /// `None`: any.
+    method: Option<&'static str>,
     /// What its path must hold.
     of: String,
+    /// Requests that pass before.
+    skip: usize,
     left: usize,
     fault: Fault,
 }
@@ -102,12 +105,26 @@ impl Faults {
 
     /// The next `times` requests with this method meet the fault.
     pub fn inject_times(&self, times: usize, method: &'static str, fault: Fault) {
-        self.shared.lock().unwrap().rules.push(Rule { method, of: String::new(), left: times, fault });
+        self.add(Rule { method: Some(method), of: String::new(), skip: 0, left: times, fault });
     }
 
     /// Every request with this method for a path that holds this text meets the fault, until [`heal`](Self::heal).
     pub fn inject_for(&self, of: &str, method: &'static str, fault: Fault) {
-        self.shared.lock().unwrap().rules.push(Rule { method, of: of.to_owned(), left: usize::MAX, fault });
+        self.add(Rule { method: Some(method), of: of.to_owned(), skip: 0, left: usize::MAX, fault });
+    }
+
+    /// The `nth` request from now on (counted from 1), whatever it is, meets the fault.
+    pub fn inject_nth(&self, nth: usize, fault: Fault) {
+        self.add(Rule { method: None, of: String::new(), skip: nth - 1, left: 1, fault });
+    }
+
+    /// Whether there are faults that no request has met.
+    pub fn is_waiting(&self) -> bool {
+        self.shared.lock().unwrap().rules.iter().any(|rule| rule.left > 0)
+    }
+
+    fn add(&self, rule: Rule) {
+        self.shared.lock().unwrap().rules.push(rule);
     }
 
     /// No faults any more.
@@ -135,8 +152,12 @@ impl Shared {
         let (method, target) = (words.next()?, words.next()?);
         let path = target.split('?').next()?;
         *self.counts.entry((method.to_owned(), path.to_owned())).or_default() += 1;
-        let rule =
-            self.rules.iter_mut().find(|rule| rule.method == method && rule.left > 0 && path.contains(&rule.of))?;
+        let fits = |rule: &Rule| rule.method.is_none_or(|of| of == method) && path.contains(&rule.of) && rule.left > 0;
+        let rule = self.rules.iter_mut().filter(|rule| fits(rule)).find_map(|rule| {
+            let waits = rule.skip > 0;
+            rule.skip = rule.skip.saturating_sub(1);
+            (!waits).then_some(rule)
+        })?;
         rule.left = rule.left.saturating_sub(1);
         Some(rule.fault.clone())
     }
