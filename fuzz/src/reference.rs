@@ -208,7 +208,7 @@ impl<'a> Plain<'a> {
         self.ambiguous |= picture.is_some() && uri.is_some();
         self.ambiguous |= other_base64 && (is_link || uri.is_some());
         // Bytes that are passed on are gone when they turn out to be none, and so is what stood beside them.
-        self.ambiguous |= other_base64 && url.is_some() && self.rules.form != Form::Url;
+        self.ambiguous |= other_base64 && item.contains_key("url") && self.rules.form != Form::Url;
         let (bytes, written) = match (picture, in_uri) {
             (Some(bytes), _) => {
                 self.kept.push(bytes.clone());
@@ -254,7 +254,7 @@ impl<'a> Plain<'a> {
                     self.ambiguous |= uri[len + taken..].starts_with('%');
                     // The end of one that was cut may be the start of another's `data:`.
                     self.ambiguous |= uri[len + taken..].starts_with(':');
-                    match bytes.filter(|bytes| is_picture(bytes) && !is_cut(bytes)) {
+                    match bytes.filter(|bytes| is_picture(bytes) && !Ending::of(bytes).is_cut()) {
                         Some(bytes) => {
                             out += &super::render::url(&bytes);
                             self.kept.push(bytes);
@@ -307,12 +307,13 @@ fn is_picture(bytes: &[u8]) -> bool {
     matches!(picture::sniff(bytes), Sniff::Picture(_))
 }
 
-/// Whether these are the first bytes of a picture, and more are to come.
+/// Whether these are the first bytes of a picture, and more are to come for sure.
 fn is_cut(bytes: &[u8]) -> bool {
-    let Sniff::Picture(format) = picture::sniff(bytes) else { return picture::sniff(bytes) == Sniff::More };
-    let mut ending = Ending::of(Some(format));
-    ending.push(bytes);
-    ending.is_over() == Some(false)
+    match picture::sniff(bytes) {
+        Sniff::Picture(_) => Ending::of(bytes).is_over() == Some(false),
+        Sniff::More => true,
+        Sniff::No => false,
+    }
 }
 
 /// The bytes of a picture that is a whole value: bare base64 or a data URI.
@@ -378,8 +379,8 @@ fn payload(text: &str) -> (usize, Option<Vec<u8>>) {
         };
         match letter {
             ' ' | '\t' | '\r' | '\n' if len == 3 => {}
-            // Lines of base64.
-            '\r' | '\n' if is_cut(&bytes_of(&letters)) => {}
+            // Lines of base64, unless the next one is another picture.
+            '\r' | '\n' if is_cut(&bytes_of(&letters)) && !starts_with_ignoring_case(&text[at + 1..], "data:") => {}
             '=' if letters.len() % 4 + padding < 4 && letters.len() % 4 >= 2 => padding += 1,
             'A'..='Z' | 'a'..='z' | '0'..='9' if padding == 0 => letters.push(letter),
             '+' | '/' if padding == 0 && !url_safe => {

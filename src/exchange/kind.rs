@@ -30,13 +30,13 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// Waits for the first bytes, unless the label says that it is a stream.
-    pub(super) async fn of(incoming: &mut Incoming) -> Result<Self, Failure> {
+    /// Waits for the first bytes, unless a stream was asked for and the label says that it is one.
+    pub(super) async fn of(incoming: &mut Incoming, wants_events: bool) -> Result<Self, Failure> {
         let label = incoming.header(header::CONTENT_TYPE).unwrap_or_default().to_ascii_lowercase();
-        if label.starts_with("text/event-stream") {
+        if label.starts_with("text/event-stream") && wants_events {
             return Ok(Self::Labelled);
         }
-        let is_bytes = ["image/", "audio/", "video/", "application/octet-stream"];
+        let is_bytes = ["image/", "audio/", "video/", "application/octet-stream", "text/event-stream"];
         let otherwise = if is_bytes.iter().any(|media| label.starts_with(media)) { Self::Other } else { Self::Json };
         let mut known = 0;
         loop {
@@ -95,9 +95,9 @@ mod tests {
             (b"", None),
             (b"dat", None),
             (b"\x89PNG", None),
-            (b"<html>", Some(Kind::Other)),
-            (b"ID3", Some(Kind::Other)),
-            (b"date", Some(Kind::Other)),
+            (b"<html><body>", Some(Kind::Other)),
+            (b"ID3\x04\0\0\0\0\0\0\0\0", Some(Kind::Other)),
+            (b"dates and more", Some(Kind::Other)),
         ] {
             assert_eq!(told(start), kind, "{start:?}");
         }

@@ -101,7 +101,7 @@ async fn run(core: Arc<Core>, settings: Arc<Settings>, request: Request, plan: P
             Ok(answer) => {
                 let generation = generation(&request, &plan, &to, &inlined);
                 let keeper = Keeper::new(Arc::clone(&core), Arc::clone(&settings), generation);
-                let answer = receive(answer, &to, &plan, &settings, keeper).await;
+                let answer = receive(answer, &to, &plan, &settings, request.received.findings.stream, keeper).await;
                 return answer.map_err(|error| error.at_upstream(&to.upstream.name));
             }
             Err(failure) => {
@@ -151,6 +151,7 @@ async fn receive(
     to: &Destination<'_>,
     plan: &Plan,
     settings: &Settings,
+    wants_events: bool,
     keeper: Keeper,
 ) -> Result<Answer> {
     let limit = settings.config.limits.response_body;
@@ -167,7 +168,7 @@ async fn receive(
     if !has_content || !incoming.decode(limit) {
         return pass(incoming, to, limit).await;
     }
-    let rewriter = match Kind::of(&mut incoming).await? {
+    let rewriter = match Kind::of(&mut incoming, wants_events).await? {
         Kind::Json => Rewriter::json(plan.rules),
         Kind::Events => Rewriter::events(plan.rules),
         Kind::Labelled => Rewriter::Labelled(plan.rules, Vec::new()),

@@ -16,6 +16,8 @@ use crate::picture::{Ending, Sniff, sniff};
 const HOLD: usize = 64 * 1024;
 /// Longest `data:…;base64,` before the payload.
 const LONGEST_PREFIX: usize = 300;
+/// What a line of base64 is not, but the start of another picture is.
+const NEXT: &[u8] = b"data:";
 
 /// Where the candidate stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +51,8 @@ pub struct Candidate {
     decoder: Decoder,
     /// How far the picture is, once it has begun.
     ending: Ending,
+    /// So many bytes are to be there before they are looked at again.
+    next_look: usize,
     /// Raw characters up to the payload, and of the payload, that have not been told.
     prefix: Vec<u8>,
     payload: Vec<u8>,
@@ -78,7 +82,8 @@ impl Candidate {
             opening,
             phase: Phase::Prefix(Vec::new()),
             decoder: Decoder::new(tolerance),
-            ending: Ending::of(None),
+            ending: Ending::of(b""),
+            next_look: 0,
             prefix: Vec::new(),
             payload: Vec::new(),
             unread: Vec::new(),
@@ -87,19 +92,18 @@ impl Candidate {
         }
     }
 
-    /// Takes the next characters. `Some(n)`: the candidate has ended, by success or not, after `n` of them; the rest is
-    /// not its.
-    pub fn push(&mut self, raw: &[u8], events: &mut Events) -> Option<usize> {
+    /// Takes the next characters.
+    pub fn push(&mut self, raw: &[u8], events: &mut Events) -> Taken {
         let mut at = 0;
         if matches!(self.phase, Phase::Prefix(_)) {
             match self.read_prefix(raw) {
-                Prefix::More => return None,
+                Prefix::More => return Taken::All,
                 Prefix::Complete(taken) => at = taken,
                 Prefix::Refused(taken) => {
                     let read = raw.get(..taken).unwrap_or_default();
                     self.prefix.extend_from_slice(read);
                     self.give_back(events);
-                    return Some(taken);
+                    return Taken::Ended(taken);
                 }
             }
         }
@@ -107,21 +111,28 @@ impl Candidate {
             let (taken, refused) = self.payload(raw.get(at..).unwrap_or_default(), events);
             at += taken;
             if refused {
-                return Some(at);
+                return Taken::Ended(at);
             }
-            let rest = raw.get(at..).filter(|rest| !rest.is_empty())?;
-            let Some(line_end) = self.line_end(rest) else {
-                match self.setting {
-                    Setting::Text => self.finish(events),
-                    Setting::Value => self.give_back(events),
+            let Some(rest) = raw.get(at..).filter(|rest| !rest.is_empty()) else { return Taken::All };
+            match self.line_end(rest, events) {
+                Line::GoesOn(len) => {
+                    let pending = self.decoder.pending();
+                    self.decoder.mark_escaped();
+                    at += len;
+                    if self.tell(Vec::new(), &pending, rest.get(..len).unwrap_or_default(), true, events) {
+                        return Taken::Ended(at);
+                    }
                 }
-                return Some(at);
-            };
-            let pending = self.decoder.pending();
-            self.decoder.mark_escaped();
-            at += line_end;
-            if self.tell(Vec::new(), &pending, rest.get(..line_end).unwrap_or_default(), events) {
-                return Some(at);
+                Line::Unclear => return Taken::Before(at),
+                Line::Over => {
+                    if !self.given_back {
+                        match self.setting {
+                            Setting::Text => self.finish(events),
+                            Setting::Value => self.give_back(events),
+                        }
+                    }
+                    return Taken::Ended(at);
+                }
             }
         }
     }
@@ -144,12 +155,19 @@ impl Candidate {
             }
         }
         self.pass_on(text, events);
-        (taken, self.tell(fresh, &pending, text, events))
+        (taken, self.tell(fresh, &pending, text, false, events))
     }
 
-    /// The length of the line end here, if the base64 goes on behind it: some write it in lines, in text too.
-    fn line_end(&self, rest: &[u8]) -> Option<usize> {
-        let may_go_on = match self.phase {
+    /// What becomes of the base64 at a character that is none of its own. Some write it in lines, in text too.
+    fn line_end(&mut self, rest: &[u8], events: &mut Events) -> Line {
+        let Some((Some(b'\n' | b'\r'), len)) = Characters(rest).next().filter(|_| self.setting == Setting::Text) else {
+            return Line::Over;
+        };
+        // What has come so far tells whether it goes on.
+        if matches!(self.phase, Phase::Head(_)) && self.tell(Vec::new(), &[], &[], true, events) {
+            return Line::Over;
+        }
+        let goes_on = match self.phase {
             Phase::Prefix(_) => false,
             Phase::Head(_) => true,
             Phase::Body => {
@@ -159,15 +177,20 @@ impl Candidate {
                 ending.is_over() == Some(false)
             }
         };
-        match Characters(rest).next() {
-            Some((Some(b'\n' | b'\r'), len)) if may_go_on && self.setting == Setting::Text => Some(len),
-            _ => None,
+        let behind = rest.get(len..).unwrap_or_default();
+        let next = behind.get(..NEXT.len()).unwrap_or(behind);
+        match NEXT.get(..next.len()).is_some_and(|start| start.eq_ignore_ascii_case(next)) {
+            _ if !goes_on => Line::Over,
+            // Another one begins there.
+            true if next.len() == NEXT.len() => Line::Over,
+            true => Line::Unclear,
+            false => Line::GoesOn(len),
         }
     }
 
-    /// Whether a picture has begun, and its end has not come.
-    pub fn is_cut(&self) -> bool {
-        self.is_picture() && self.ending.is_over() == Some(false)
+    /// Whether a picture has begun, and its end has not come for sure.
+    pub fn is_under_way(&self) -> bool {
+        self.is_picture() && self.ending.is_over() != Some(true)
     }
 
     /// Whether a picture has begun, and has not been given back.
@@ -189,12 +212,12 @@ impl Candidate {
             return self.give_back(events);
         }
         self.ending.push(&decoded);
-        if self.tell(decoded, &pending, &[], events) {
+        if self.tell(decoded, &pending, &[], true, events) {
             return;
         }
         match self.phase {
             // Cut short, or an example: in text, nobody said that it was whole.
-            Phase::Body if self.setting == Setting::Text && self.is_cut() => self.give_back(events),
+            Phase::Body if self.setting == Setting::Text && self.ending.is_cut() => self.give_back(events),
             Phase::Body => events.push(Event::End { picture: self.picture }),
             _ => self.give_back(events),
         }
@@ -274,13 +297,18 @@ impl Candidate {
         at
     }
 
-    /// Tells what was decoded, with the text it came from. `true`: it is no picture and has been given back.
-    fn tell(&mut self, decoded: Vec<u8>, pending: &[u8], text: &[u8], events: &mut Events) -> bool {
+    /// Tells what was decoded, with the text it came from. `true`: it is no picture and has been given back. `now`: what can
+    /// be known is to be known; else a long start is not looked at again for each few bytes.
+    fn tell(&mut self, decoded: Vec<u8>, pending: &[u8], text: &[u8], now: bool, events: &mut Events) -> bool {
         match &mut self.phase {
             Phase::Prefix(_) => false,
             Phase::Head(head) => {
                 head.extend_from_slice(&decoded);
                 self.payload.extend_from_slice(text);
+                if !now && head.len() < self.next_look && self.payload.len() <= HOLD {
+                    return false;
+                }
+                self.next_look = head.len() + head.len() / 4;
                 let begins = match sniff(head) {
                     Sniff::Picture(_) => true,
                     Sniff::More if self.payload.len() > HOLD => true,
@@ -306,11 +334,7 @@ impl Candidate {
 
     fn start(&mut self, events: &mut Events) {
         let Phase::Head(head) = std::mem::replace(&mut self.phase, Phase::Body) else { return };
-        self.ending = match sniff(&head) {
-            Sniff::Picture(format) => Ending::of(Some(format)),
-            Sniff::More | Sniff::No => Ending::of(None),
-        };
-        self.ending.push(&head);
+        self.ending = Ending::of(&head);
         let payload = std::mem::take(&mut self.payload);
         let mut slot = self.slot.clone();
         if slot.passed_on {
@@ -371,6 +395,25 @@ impl Candidate {
             events.copy(raw);
         }
     }
+}
+
+/// How far a candidate took the characters it was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    All,
+    /// Whether those behind so many are its, what follows will tell: they are to be given again, with more.
+    Before(usize),
+    /// It has ended, by success or not, after so many; the rest is not its.
+    Ended(usize),
+}
+
+/// What a line end does.
+enum Line {
+    /// It is so long, and the base64 goes on behind it.
+    GoesOn(usize),
+    Unclear,
+    /// Nothing goes on.
+    Over,
 }
 
 enum Prefix {

@@ -4,7 +4,7 @@
 
 use super::{
     Events, Fill, Slot,
-    candidate::{Candidate, Characters, Setting},
+    candidate::{Candidate, Characters, Setting, Taken},
     item::{Item, text},
     json::{Container, Lexer, Name, Path, Step, Token, unescape},
     shape::{Kind, Role, Shape},
@@ -304,7 +304,7 @@ impl State {
         if !goes_on {
             return Value::Text(self.texts.fresh(url_slot()));
         }
-        let field = self.field();
+        let field = self.texts.outline.delta.unwrap_or_else(|| self.field());
         self.texts.last = Some((field, start, start));
         Value::Delta(field, self.texts.take(field, url_slot()))
     }
@@ -351,7 +351,7 @@ impl State {
             }
             Value::Delta(_, scanner) | Value::Text(scanner) => scanner.push(raw, events),
             Value::Candidate(candidate) => {
-                if let Some(taken) = candidate.push(raw, events) {
+                if let Taken::Ended(taken) = candidate.push(raw, events) {
                     self.judge(candidate_is_picture(&self.value));
                     self.value = Value::Plain;
                     self.write(raw.get(taken..).unwrap_or_default(), events);

@@ -35,6 +35,10 @@ pub(super) struct Outline {
     /// Closes every text that it does not go on with.
     all: Option<Close>,
     choices: Vec<Choice>,
+    /// The text of a response that it goes on with.
+    pub(super) delta: Option<Field>,
+    /// What it ends of a response: an output, or a part of one. `None`: all of it.
+    ended: Option<(u32, Option<u32>)>,
 }
 
 /// What one choice of a chat says.
@@ -60,10 +64,7 @@ impl Outline {
         let kind = members.iter().find(|(name, _)| *name == Name::Type).and_then(|(_, value)| text(value)).or(line);
         match shape {
             Shape::Chat => chat(&members),
-            Shape::Responses => {
-                let all = kind.map_or(Some(Close::Pause), closes);
-                Self { kind: kind.map(|kind| Kind::of(kind.as_bytes())), all, ..Self::default() }
-            }
+            Shape::Responses => response(kind.unwrap_or_default(), &members),
             Shape::Images => Self { kind: kind.map(|kind| Kind::of(kind.as_bytes())), ..Self::default() },
         }
     }
@@ -75,6 +76,14 @@ impl Outline {
 
     /// How held text of this field is closed before the event, if it is.
     pub(super) fn before(&self, field: Field) -> Option<Close> {
+        if let Some(delta) = self.delta {
+            let takes_over = delta != field && delta.place >> 16 == field.place >> 16;
+            return takes_over.then_some(Close::Pause);
+        }
+        if let Some((output, part)) = self.ended {
+            let is_its = field.place >> 16 == output && part.is_none_or(|part| field.place & 0xffff == part);
+            return if is_its { self.all } else { Some(Close::Pause) };
+        }
         let choice = self.choices.iter().find(|choice| choice.place == field.place);
         match choice {
             Some(choice) if choice.texts.contains(&field.name) => None,
@@ -98,7 +107,7 @@ impl Outline {
         match shape {
             Shape::Chat => matches!(self.choices.as_slice(), [choice]
                 if choice.place == field.place && choice.texts == [field.name] && !choice.says_more && self.within(field).is_none()),
-            Shape::Responses => self.kind == Some(Kind::TextDelta),
+            Shape::Responses => self.delta == Some(field),
             Shape::Images => false,
         }
     }
@@ -122,6 +131,29 @@ fn chat(members: &[(Name, &RawValue)]) -> Outline {
         }
     }
     outline
+}
+
+fn response(kind: &str, members: &[(Name, &RawValue)]) -> Outline {
+    let number = |wanted: Name| {
+        let value = members.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.get());
+        value.and_then(|value| value.parse::<u16>().ok()).map(u32::from)
+    };
+    let known = Some(Kind::of(kind.as_bytes())).filter(|_| !kind.is_empty());
+    let (output, content) = (number(Name::OutputIndex), number(Name::ContentIndex));
+    if known == Some(Kind::TextDelta) {
+        let (name, part) = match kind {
+            _ if kind.ends_with(".reasoning_summary_text.delta") => {
+                (Name::ReasoningContent, number(Name::SummaryIndex))
+            }
+            _ if kind.ends_with(".reasoning_text.delta") => (Name::Reasoning, content),
+            _ => (Name::Delta, content),
+        };
+        let place = output.unwrap_or(0) << 16 | part.unwrap_or(0);
+        return Outline { kind: known, delta: Some(Field { place, name }), ..Outline::default() };
+    }
+    let all = closes(kind);
+    let ended = output.filter(|_| all == Some(Close::Finish)).map(|output| (output, content));
+    Outline { kind: known, all, ended, ..Outline::default() }
 }
 
 fn choice(at: u32, members: &[(Name, &RawValue)]) -> Choice {
@@ -163,11 +195,8 @@ fn delta(value: &RawValue, choice: &mut Choice) {
     }
 }
 
-/// What an event of a response does to the texts before it. Some say nothing at all.
+/// What an event of a response, which is no delta of a text, does to the texts before it. Some say nothing at all.
 fn closes(kind: &str) -> Option<Close> {
-    if Kind::of(kind.as_bytes()) == Kind::TextDelta {
-        return None;
-    }
     let over = [".done", ".completed", ".failed", ".incomplete"].iter().any(|end| kind.ends_with(end));
     match kind {
         "ping" | "keepalive" | "response.in_progress" | "response.queued" => None,
@@ -312,7 +341,7 @@ mod tests {
             ("response.output_item.added", Some(Close::Pause)),
             ("error", Some(Close::Finish)),
         ] {
-            let outline = format!(r#"{{"output_index":1,"type":"{kind}"}}"#);
+            let outline = format!(r#"{{"output_index":0,"type":"{kind}"}}"#);
             let outline = Outline::of(Shape::Responses, Some("x"), outline.as_bytes());
             assert_eq!(outline.before(field(0, Name::Delta)), close, "{kind}");
         }

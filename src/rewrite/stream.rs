@@ -133,7 +133,7 @@ impl Current {
     fn line(&mut self, line: Line<'_>, writer: &mut Writer, events: &mut Events) {
         let (tag, bytes) = match line {
             Line::Rest(bytes) if !self.begun => return writer.rest(bytes, events),
-            Line::Rest(bytes) => (Tag::Other, bytes),
+            Line::Rest(bytes) => (Tag::End, bytes),
             Line::DataStart(bytes) => (Tag::DataStart, bytes),
             Line::Data(bytes) => (Tag::Data, bytes),
             Line::Other(bytes) => (Tag::Other, bytes),

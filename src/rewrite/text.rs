@@ -7,7 +7,7 @@ use memchr::memchr_iter;
 
 use super::{
     Events, Slot,
-    candidate::{Candidate, Setting},
+    candidate::{Candidate, Setting, Taken},
 };
 
 /// In small letters or capitals (RFC 3986, section 3.1).
@@ -46,7 +46,14 @@ impl TextScanner {
         }
         while !rest.is_empty() {
             if let Some(candidate) = &mut self.candidate {
-                let Some(taken) = candidate.push(rest, events) else { return };
+                let taken = match candidate.push(rest, events) {
+                    Taken::All => return,
+                    Taken::Before(taken) => {
+                        self.hold.extend_from_slice(rest.get(taken..).unwrap_or_default());
+                        return;
+                    }
+                    Taken::Ended(taken) => taken,
+                };
                 let unread = candidate.take_unread();
                 self.candidate = None;
                 if let Some(back) = taken.checked_sub(unread.len()) {
@@ -76,9 +83,9 @@ impl TextScanner {
         }
     }
 
-    /// Whether a picture is under way whose end has not come.
+    /// Whether a picture is under way whose end has not come for sure.
     pub fn is_under_way(&self) -> bool {
-        self.candidate.as_ref().is_some_and(Candidate::is_cut)
+        self.candidate.as_ref().is_some_and(Candidate::is_under_way)
     }
 
     /// Something else comes between this text and what may follow: what is held goes out, unless a picture is under way.

@@ -111,3 +111,23 @@ async fn what_is_labelled_as_compressed_and_is_not_is_taken_as_it_is() {
         assert_eq!(answer.header("content-encoding"), "");
     }
 }
+
+/// JSON behind a stream's label, to who asked for a stream and may have got comments already: one event.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_in_json_within_a_stream_is_one_event() {
+    let uri = data_uri("image/png", &fixture(PICTURE));
+    let answer = json!({ "choices": [{ "index": 0, "message": { "content": format!("![x]({uri})") } }] });
+    let body = format!("\n{}\n", serde_json::to_string_pretty(&answer).unwrap().replace('\n', "\r\n"));
+    for pieces in cuts(body.as_bytes()) {
+        let raw = Raw::new(labelled("text/event-stream", "", &pieces), Then::GoOn).await;
+        let house = in_front_of(&raw).await;
+        let request = json!({ "model": "raw", "stream": true, "messages": [] });
+        let answer = house.post("/v1/chat/completions", request).await.text();
+        let data: Vec<&str> = answer.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+        assert_eq!(answer.trim_end().lines().count(), data.len(), "{answer}");
+        let told: serde_json::Value = serde_json::from_str(&data.join("\n")).unwrap();
+        let content = told["choices"][0]["message"]["content"].as_str().unwrap();
+        assert!(content.contains("/images/") && !content.contains("base64"), "{content}");
+        assert!(answer.ends_with("\n\n"));
+    }
+}

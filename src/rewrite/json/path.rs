@@ -83,6 +83,7 @@ names! {
     Role = "role",
     Sample = "sample",
     Source = "source",
+    SummaryIndex = "summary_index",
     Stream = "stream",
     Text = "text",
     ToolCalls = "tool_calls",

@@ -7,17 +7,8 @@ use serde_json::{Map, Value};
 use crate::rewrite::{json::Name, shape::Shape, texts::Field};
 
 /// What every event of a stream repeats, and an event of ours has, too.
-const IDENTITY: [&str; 9] = [
-    "id",
-    "object",
-    "created",
-    "model",
-    "system_fingerprint",
-    "service_tier",
-    "provider",
-    "item_id",
-    "sequence_number",
-];
+const IDENTITY: [&str; 8] =
+    ["id", "object", "created", "model", "system_fingerprint", "service_tier", "provider", "item_id"];
 
 /// An event that was sent, around the text of one field.
 #[derive(Clone, Debug)]
@@ -39,7 +30,12 @@ impl Pattern {
     /// Whether an event like it says nothing but its text: it may be left out when that is empty, and sent again around
     /// another.
     pub(super) fn says_only_text(&self, shape: Shape) -> bool {
-        *self.says_only_text.get_or_init(|| self.event().is_some_and(|event| says_nothing(shape, &event)))
+        *self.says_only_text.get_or_init(|| {
+            let whole = [self.before.as_slice(), &self.behind].concat();
+            let mut lines = whole.split(is_line_end).filter(|line| !line.is_empty() && !line.starts_with(b"event:"));
+            let is_only = lines.next().is_some_and(|line| line.starts_with(b"data:")) && lines.next().is_none();
+            is_only && says_nothing(shape, &object(&whole))
+        })
     }
 
     /// An event around another text of the same field, or of this one of its fields.
@@ -47,22 +43,13 @@ impl Pattern {
         if self.field == field && self.says_only_text(shape) {
             return self.clone();
         }
-        Self::plain(shape, field, &self.event().unwrap_or_default(), &self.blank)
-    }
-
-    /// The event's object, without its text; `None` when there is more to it than that.
-    fn event(&self) -> Option<Map<String, Value>> {
         let whole = [self.before.as_slice(), &self.behind].concat();
-        let is_line_end = |byte: &u8| matches!(byte, b'\n' | b'\r');
-        let mut data = None;
-        for line in whole.split(is_line_end).filter(|line| !line.is_empty() && !line.starts_with(b"event:")) {
-            data = Some(line.strip_prefix(b"data:").filter(|_| data.is_none())?);
-        }
-        serde_json::from_slice(data?).ok()
+        Self::plain(shape, field, &whole, &self.blank)
     }
 
     /// An event around a text that says nothing else, with what it has in common with another.
-    pub(super) fn plain(shape: Shape, field: Field, like: &Map<String, Value>, blank: &[u8]) -> Self {
+    pub(super) fn plain(shape: Shape, field: Field, like: &[u8], blank: &[u8]) -> Self {
+        let like = object(like);
         let common: String =
             IDENTITY.into_iter().filter_map(|name| Some(format!("\"{name}\":{},", like.get(name)?))).collect();
         let line_end = match blank {
@@ -73,11 +60,14 @@ impl Pattern {
         let Field { place, name } = field;
         let (before, behind) = match shape {
             Shape::Responses => {
-                let (output, content) = (place >> 16, place & 0xffff);
-                let kind = like.get("type").and_then(Value::as_str).filter(|kind| kind.ends_with("_text.delta"));
-                let kind = kind.unwrap_or("response.output_text.delta");
+                let (output, part) = (place >> 16, place & 0xffff);
+                let (kind, of) = match name {
+                    Name::Reasoning => ("response.reasoning_text.delta", "content_index"),
+                    Name::ReasoningContent => ("response.reasoning_summary_text.delta", "summary_index"),
+                    _ => ("response.output_text.delta", "content_index"),
+                };
                 let before = format!(
-                    "event: {kind}{line_end}data: {{{common}\"type\":\"{kind}\",\"output_index\":{output},\"content_index\":{content},\"delta\":\""
+                    "event: {kind}{line_end}data: {{{common}\"type\":\"{kind}\",\"output_index\":{output},\"{of}\":{part},\"delta\":\""
                 );
                 (before, "\"}")
             }
@@ -95,6 +85,16 @@ impl Pattern {
         };
         Self::new(field, before.as_bytes(), &[behind, line_end].concat().into_bytes(), blank)
     }
+}
+
+fn is_line_end(byte: &u8) -> bool {
+    matches!(byte, b'\n' | b'\r')
+}
+
+/// The object that is an event's data; empty when they are none.
+fn object(event: &[u8]) -> Map<String, Value> {
+    let data = event.split(is_line_end).filter_map(|line| line.strip_prefix(b"data:"));
+    serde_json::from_slice(&data.collect::<Vec<_>>().join(&b'\n')).unwrap_or_default()
 }
 
 /// Whether an event whose one text is empty says nothing that others do not. What is not known may say something.

@@ -311,6 +311,92 @@ fn a_type_behind_what_it_names_counts() {
     assert_eq!(joined, Renderer::url(PNG) + " x");
 }
 
+/// Regression 30: pictures of some formats were never seen to end, or too soon.
+#[test]
+fn pictures_of_every_format_go_on_over_lines_and_calls_up_to_their_end() {
+    let call = "data: {\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0}]}}]}\n\n";
+    for (name, more) in [
+        ("noise16.png", &[][..]),
+        ("px2.jpg", &[0; 40]),
+        ("px2.jpg", &[]),
+        ("px2.gif", &[0]),
+        ("px2.webp", &[]),
+        ("px2.avif", &[]),
+        ("px2.bmp", &[]),
+        ("px2.tiff", &[]),
+        ("px2.ico", &[]),
+    ] {
+        let path = format!("{}/tests/fixtures/wire/img/{name}", env!("CARGO_MANIFEST_DIR"));
+        let bytes = [&std::fs::read(path).unwrap(), more].concat();
+        let (base64, url) = (base64_simd::STANDARD.encode_to_string(&bytes), Renderer::url(&bytes));
+        let uri = format!("data:image/x;base64,{base64}");
+        // In the middle: what comes behind its end is cut off when a call comes first.
+        let (head, tail) = uri.split_at(uri.len() * 3 / 4);
+        let streams = [
+            delta(0, &uri) + &stop(0),
+            delta(0, &format!("![x]({uri}) y")) + &stop(0),
+            delta(0, head) + call + &delta(0, tail) + &delta(0, " y") + &stop(0),
+        ];
+        for stream in streams {
+            let out = rewrite(rules(Shape::Chat, Form::Url), &stream);
+            assert_eq!(content(&out, 0), content(&stream, 0).replace(&uri, &url), "{name}");
+        }
+        if more.is_empty() && !name.ends_with("tiff") && !name.ends_with("ico") {
+            let lines: Vec<&str> = base64.as_bytes().chunks(60).map(|line| str::from_utf8(line).unwrap()).collect();
+            let stream = delta(0, &format!("data:image/x;base64,{}\\nand more", lines.join("\\n"))) + &stop(0);
+            let out = rewrite(rules(Shape::Chat, Form::Url), &stream);
+            assert_eq!(content(&out, 0), format!("{url}\nand more"), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_picture_right_behind_one_that_was_cut_is_seen() {
+    let uri = format!("data:image/png;base64,{PNG_BASE64}");
+    for between in ["\\n", "\\n\\n", "\\r\\n", " ", "...\\n"] {
+        let stream = delta(0, &format!("{}{between}{uri} z", &uri[..90])) + &stop(0);
+        let out = rewrite(rules(Shape::Chat, Form::Url), &stream);
+        assert_eq!(content(&out, 0), content(&stream, 0).replace(&uri, &Renderer::url(PNG)), "{between}");
+    }
+}
+
+#[test]
+fn text_that_is_let_go_has_the_identity_of_its_stream() {
+    for more in ["", "id: 3\n", "retry: 5\n", ": c\n"] {
+        let stream = format!("{more}{}{more}{}", delta(0, "the d"), stop(0));
+        let out = rewrite(rules(Shape::Chat, Form::Url), &stream);
+        assert!(data(&out).iter().all(|event| event["id"] == "c"), "{out}");
+        assert_eq!(out.matches("id: 3").count(), stream.matches("id: 3").count());
+        assert_eq!(content(&out, 0), "the d");
+    }
+}
+
+#[test]
+fn texts_of_a_response_are_told_apart() {
+    let text = |kind: &str, places: &str, text: &str| {
+        format!("data: {{\"delta\":\"{text}\",{places},\"type\":\"response.{kind}.delta\"}}\n\n")
+    };
+    let said = |out: &str, kind: &str, output: u64| -> String {
+        let of = |event: &&Value| event["type"] == format!("response.{kind}.delta") && event["output_index"] == output;
+        data(out).iter().filter(of).map(|event| event["delta"].as_str().unwrap().to_owned()).collect()
+    };
+    let at = |output: u32| format!("\"output_index\":{output},\"content_index\":0");
+    let uri = format!("data:image/png;base64,{PNG_BASE64}");
+    let stream = text("reasoning_text", &at(0), "the d")
+        + &text("output_text", &at(0), "og")
+        + &text("output_text", &at(2), &uri[..90])
+        + &text("output_text", &at(1), "the d")
+        + "data: {\"type\":\"response.output_item.done\",\"output_index\":1}\n\n"
+        + &text("output_text", &at(2), &uri[90..])
+        + "data: {\"type\":\"response.completed\"}\n\n";
+    let out = rewrite(rules(Shape::Responses, Form::Url), &stream);
+    assert_eq!(said(&out, "reasoning_text", 0), "the d");
+    assert_eq!(said(&out, "output_text", 0), "og");
+    assert_eq!(said(&out, "output_text", 1), "the d");
+    assert_eq!(said(&out, "output_text", 2), Renderer::url(PNG));
+    assert!(out.find("the ").unwrap() < out.find("\"og\"").unwrap());
+}
+
 #[test]
 fn framing_leaves_as_it_came() {
     let json = "{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"}}]}";

@@ -1,7 +1,6 @@
 //! Writes the pieces of events, and the text that was held back.
 
 use memchr::memchr2;
-use serde_json::Map;
 
 use super::{Tag, WHOLE, pattern::Pattern};
 use crate::rewrite::{
@@ -33,6 +32,8 @@ pub(super) struct Writer {
     envelope: Option<Pattern>,
     /// What the data of the event say that it is.
     pub(super) named: Option<Kind>,
+    /// The last event that had a text and was no [envelope](Self::envelope), if it was short.
+    last: Vec<u8>,
     /// Bytes of events that were left out since one went out.
     left_out: usize,
     /// The last event was left out.
@@ -52,6 +53,7 @@ impl Writer {
             patterns: Vec::new(),
             envelope: None,
             named: None,
+            last: Vec::new(),
             left_out: 0,
             is_silent: false,
         }
@@ -117,7 +119,7 @@ impl Writer {
         let closed: Vec<_> = closed.filter(|(field, close)| texts.lets_go(*field, *close)).collect();
         for (field, close) in closed {
             let known = self.patterns.iter().find(|pattern| pattern.field == field).cloned();
-            let pattern = known.unwrap_or_else(|| Pattern::plain(self.shape, field, &Map::new(), b"\n"));
+            let pattern = known.unwrap_or_else(|| Pattern::plain(self.shape, field, &self.last, b"\n"));
             events.copy(&pattern.before);
             self.document.texts().close(field, close, events);
             events.copy(&pattern.behind);
@@ -165,6 +167,10 @@ impl Writer {
         let is_json = !self.document.is_broken();
         let texts = self.document.texts();
         self.patterns.retain(|pattern| texts.holding().any(|field| field == pattern.field));
+        if texts.looked_into > 0 && event.len() <= LONGEST_PATTERN {
+            self.last.clear();
+            self.last.extend_from_slice(event);
+        }
         let (Some(data), Some((field, start, end))) = (data, texts.last) else { return };
         let at = |offset: u64| data + usize::try_from(offset).unwrap_or(0);
         let (Some(before), Some(behind)) = (event.get(..at(start)), event.get(at(end)..)) else { return };
