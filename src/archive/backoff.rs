@@ -64,6 +64,11 @@ impl Backoff {
         self.successes.load(Ordering::Relaxed)
     }
 
+    /// Whether the last attempt failed: one is made at a time.
+    pub fn is_away(&self) -> bool {
+        self.failures() > 0
+    }
+
     fn failures(&self) -> u32 {
         self.failures.load(Ordering::Relaxed)
     }

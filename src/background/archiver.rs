@@ -5,19 +5,22 @@
 //! in the bucket is fixed, so twice is once.
 //!
 //! Memory does not grow with what waits: a page of names is looked at at a time, and `PARALLEL` pictures are under
-//! way. In a round each is tried once. While the bucket is away everything rests but one attempt at a time ([`Backoff`]);
-//! the first success wakes all. A picture that fails while others go well is trouble of its own ([`Troubles`]): it rests,
-//! longer each time, and holds up nobody. Deletions are tried beside that, so that a bucket that lets nothing be deleted
+//! way. In a round each is tried once; it ends when the bucket is seen to be away. Then one attempt is made at a time
+//! ([`Backoff`]), by pictures that have not failed just before; the first success wakes all. A picture that fails while others
+//! go well is trouble of its own ([`Troubles`]): it rests, longer each time, and holds up nobody. Deletions are tried beside that, so that a bucket that lets nothing be deleted
 //! still takes pictures.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, UNIX_EPOCH},
+};
 
 use futures_util::{FutureExt, StreamExt, stream};
 
-use super::troubles::Troubles;
+use super::troubles::{Troubles, Whose};
 use crate::{
     archive::{ArchiveError, Backoff, Bucket, Meta, Source},
-    picture::PictureId,
+    picture::{Hasher, PictureId},
     store::{Blob, Cursor, Record, Store, StoreError},
     telemetry::Metrics,
 };
@@ -110,9 +113,13 @@ impl Archiver {
         while let Ok(page) = self.store.waiting(after, PAGE).await {
             let Some(last) = page.last() else { return };
             after = Some(last.cursor());
-            let ids = page.iter().map(|entry| entry.facts.id).filter(|id| !self.troubles.rests(id));
-            let work: Vec<_> = ids.map(|id| self.bring(id).boxed()).collect();
-            let mut fates = stream::iter(work).buffer_unordered(PARALLEL);
+            let successes = self.backoff.successes();
+            let ids = page.iter().map(|entry| entry.facts.id).filter(|id| !self.troubles.rests(id, successes));
+            let away = AtomicBool::new(false);
+            let work: Vec<_> = ids.map(|id| self.bring(id, &away).boxed()).collect();
+            // While the bucket is away, those who wait for their turn would be in the way of pictures that come.
+            let parallel = if self.backoff.is_away() { 1 } else { PARALLEL };
+            let mut fates = stream::iter(work).buffer_unordered(parallel);
             while let Some(fate) = fates.next().await {
                 match fate {
                     Fate::Archived => round.archived += 1,
@@ -122,6 +129,9 @@ impl Archiver {
                 }
             }
             drop(fates);
+            if away.into_inner() {
+                return;
+            }
             // A page may have taken longer than the lease.
             if !matches!(self.store.lease(LEASE, &self.holder, LEASED_FOR).await, Ok(true)) {
                 return;
@@ -135,7 +145,7 @@ impl Archiver {
         while let Ok(page) = self.store.buried(after, PAGE).await {
             let Some(last) = page.last() else { return };
             after = Some(*last);
-            for id in page.into_iter().filter(|id| !self.undeletable.rests(id)) {
+            for id in page.into_iter().filter(|id| !self.undeletable.rests(id, 0)) {
                 match self.purge(id).await {
                     Ok(deleted) => {
                         round.deleted += u64::from(deleted);
@@ -144,7 +154,7 @@ impl Archiver {
                     }
                     Err(trouble) => {
                         self.metrics.archive_failures.with_label_values(&[trouble.kind()]).inc();
-                        let wait = self.undeletable.rest(id, trouble.is_local());
+                        let (_, wait) = self.undeletable.failed(id, Whose::Its, 0);
                         log::warn!("picture {id} could not be deleted in the archive, again in {wait:.1?}: {trouble}");
                         round.troublesome += 1;
                         in_vain += 1;
@@ -157,8 +167,11 @@ impl Archiver {
         }
     }
 
-    /// Tries once.
-    async fn bring(&self, id: PictureId) -> Fate {
+    /// Tries once. `away`: the bucket was seen to be away; then nothing more is begun.
+    async fn bring(&self, id: PictureId, away: &AtomicBool) -> Fate {
+        if away.load(Ordering::Relaxed) {
+            return Fate::Moot;
+        }
         let turn = self.backoff.turn().await;
         let trouble = match self.put(id).await {
             Ok(fate) => {
@@ -172,17 +185,15 @@ impl Archiver {
             Err(trouble) => trouble,
         };
         self.metrics.archive_failures.with_label_values(&[trouble.kind()]).inc();
-        let is_own =
-            trouble.is_local() || trouble.is_of_one_picture() || self.troubles.is_own(id, self.backoff.successes());
+        let (is_own, wait) = self.troubles.failed(id, trouble.whose(), self.backoff.successes());
         if is_own {
-            let wait = self.troubles.rest(id, trouble.is_local());
             log::error!("picture {id} cannot be archived, again in {wait:.1?}: {trouble}");
-            Fate::Aside
-        } else {
-            let wait = turn.failed();
-            log::warn!("archiving picture {id} failed, again in at most {wait:.1?}: {trouble}");
-            Fate::Waiting
+            return Fate::Aside;
         }
+        let wait = turn.failed();
+        away.store(true, Ordering::Relaxed);
+        log::warn!("archiving picture {id} failed, the next in at most {wait:.1?}: {trouble}");
+        Fate::Waiting
     }
 
     async fn put(&self, id: PictureId) -> Result<Fate, Trouble> {
@@ -204,13 +215,13 @@ impl Archiver {
         };
         let Some(blob) = blob else {
             // Perhaps it was put, and the process ended before the mark was made.
-            return match self.bucket.head(id, record.format).await {
-                Ok(there) if there.bytes == record.bytes => {
+            return match self.is_there(&record).await {
+                Ok(true) => {
                     self.bucket.put_record(id, record.to_json()?).await?;
                     self.store.mark_archived(id).await?;
                     Ok(Fate::Moot)
                 }
-                Ok(_) | Err(ArchiveError::Missing) => Err(Trouble::Lost),
+                Ok(false) | Err(ArchiveError::Missing) => Err(Trouble::Lost),
                 Err(error) => Err(error.into()),
             };
         };
@@ -223,6 +234,20 @@ impl Archiver {
         self.metrics.archived.inc();
         self.metrics.archived_bytes.inc_by(record.bytes);
         Ok(Fate::Archived)
+    }
+
+    /// Whether the bucket has all of this picture. Its bytes are read: there is no other copy to compare them with.
+    async fn is_there(&self, record: &Record) -> Result<bool, ArchiveError> {
+        let mut download = self.bucket.open(record.id, record.format, None).await?;
+        let (mut hasher, mut len) = (Hasher::default(), 0);
+        while let Some(piece) = download.piece().await? {
+            len += piece.len() as u64;
+            if len > record.bytes {
+                return Ok(false);
+            }
+            hasher.update(&piece);
+        }
+        Ok(hasher.finish() == record.id)
     }
 
     /// Deletes it in the bucket, unless it has been kept again. Nothing of it is being put meanwhile: that comes after.
@@ -262,18 +287,12 @@ impl Trouble {
         }
     }
 
-    /// Whether trying again at once cannot help.
-    fn is_local(&self) -> bool {
-        matches!(self, Trouble::Lost | Trouble::Archive(ArchiveError::Local(_)) | Trouble::Store(_))
-    }
-
-    /// Whether other pictures may go well meanwhile. Wrong credentials are everybody's trouble, as is a bucket that is
-    /// away or not there.
-    fn is_of_one_picture(&self) -> bool {
+    fn whose(&self) -> Whose {
         match self {
-            Trouble::Archive(ArchiveError::Mismatch(_)) => true,
-            Trouble::Archive(error @ ArchiveError::Refused(_)) => error.code() != Some("NoSuchBucket"),
-            _ => false,
+            Trouble::Lost => Whose::ItsForLong,
+            // The disk may have room again soon.
+            Trouble::Archive(ArchiveError::Local(_) | ArchiveError::Mismatch(_)) | Trouble::Store(_) => Whose::Its,
+            Trouble::Archive(_) => Whose::Perhaps,
         }
     }
 }

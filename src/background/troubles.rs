@@ -1,4 +1,4 @@
-//! Pictures that make trouble of their own, and rest.
+//! Pictures that failed, and rest.
 
 use std::{
     collections::HashMap,
@@ -21,44 +21,49 @@ pub(super) struct Troubles(Mutex<HashMap<PictureId, Trouble>>);
 
 #[derive(Clone, Copy, Debug)]
 struct Trouble {
-    /// Failures of its own.
     failures: u32,
     rests_until: Instant,
+    /// It may be everybody's: the rest ends with the first success.
+    is_shared: bool,
     /// Successes of all pictures when it failed last.
     successes: u64,
 }
 
+/// Whose trouble a failure may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// This picture's alone, and trying soon cannot help.
+    ItsForLong,
+    /// This picture's alone.
+    Its,
+    /// Perhaps everybody's. If others went well since this picture failed the last time, it is its own all the same.
+    Perhaps,
+}
+
 impl Troubles {
-    /// Whether it is not to be tried now.
-    pub(super) fn rests(&self, id: &PictureId) -> bool {
-        self.known().get(id).is_some_and(|trouble| Instant::now() < trouble.rests_until)
+    /// Whether it is not to be tried now. `successes`: of all pictures, so far.
+    pub(super) fn rests(&self, id: &PictureId, successes: u64) -> bool {
+        self.known().get(id).is_some_and(|trouble| {
+            Instant::now() < trouble.rests_until && !(trouble.is_shared && trouble.successes < successes)
+        })
     }
 
-    /// It failed in a way that may be everybody's. Whether it is its own trouble all the same: others went well since it
-    /// failed the last time.
-    pub(super) fn is_own(&self, id: PictureId, successes: u64) -> bool {
-        let fresh = Trouble { failures: 0, rests_until: Instant::now(), successes };
+    /// It failed, and rests. Whether it is its own trouble, and how long it rests.
+    pub(super) fn failed(&self, id: PictureId, whose: Whose, successes: u64) -> (bool, Duration) {
         let mut known = self.known();
-        if let Some(trouble) = known.get_mut(&id) {
-            return std::mem::replace(&mut trouble.successes, successes) < successes;
-        }
-        if known.len() < MOST {
-            known.insert(id, fresh);
-        }
-        false
-    }
-
-    /// It rests; `for_long`: trying soon cannot help. Returns how long.
-    pub(super) fn rest(&self, id: PictureId, for_long: bool) -> Duration {
-        let mut known = self.known();
-        let failures = known.get(&id).map_or(0, |trouble| trouble.failures);
-        let wait = if for_long { LONGEST } else { FIRST.saturating_mul(1 << failures.min(16)).min(LONGEST) };
-        let successes = known.get(&id).map_or(0, |trouble| trouble.successes);
-        if known.len() < MOST || known.contains_key(&id) {
+        let before = known.get(&id).copied();
+        let is_own = whose != Whose::Perhaps || before.is_some_and(|trouble| trouble.successes < successes);
+        let failures = before.map_or(0, |trouble| trouble.failures);
+        let wait = match whose {
+            Whose::ItsForLong => LONGEST,
+            Whose::Its | Whose::Perhaps => FIRST.saturating_mul(1 << failures.min(16)).min(LONGEST),
+        };
+        if before.is_some() || known.len() < MOST {
+            let rests_until = Instant::now() + wait;
             let failures = failures.saturating_add(1);
-            known.insert(id, Trouble { failures, rests_until: Instant::now() + wait, successes });
+            known.insert(id, Trouble { failures, rests_until, is_shared: !is_own, successes });
         }
-        wait
+        (is_own, wait)
     }
 
     /// It went well, or there is nothing to do any more.
@@ -84,17 +89,18 @@ mod tests {
     #[test]
     fn who_fails_while_others_go_well_rests_longer_and_longer() {
         let (troubles, id) = (Troubles::default(), PictureId::of(b"x"));
-        assert!(!troubles.is_own(id, 7), "it may be everybody's");
-        assert!(!troubles.is_own(id, 7), "nobody went well since");
-        assert!(troubles.is_own(id, 8));
-        assert!(!troubles.is_own(id, 8));
-        let waits: Vec<u64> = (0..9).map(|_| troubles.rest(id, false).as_secs()).collect();
-        assert_eq!(waits, [5, 10, 20, 40, 80, 160, 320, 600, 600]);
-        assert!(troubles.rests(&id));
+        assert!(!troubles.failed(id, Whose::Perhaps, 7).0, "it may be everybody's");
+        assert!(troubles.rests(&id, 7));
+        assert!(!troubles.rests(&id, 8), "it was everybody's, and is over");
+        assert!(!troubles.failed(id, Whose::Perhaps, 7).0, "nobody went well since");
+        assert!(troubles.failed(id, Whose::Perhaps, 8).0);
+        assert!(troubles.rests(&id, 9));
+        let waits: Vec<u64> = (0..6).map(|_| troubles.failed(id, Whose::Its, 9).1.as_secs()).collect();
+        assert_eq!(waits, [40, 80, 160, 320, 600, 600]);
         troubles.forget(&id);
-        assert!(!troubles.rests(&id));
-        assert_eq!(troubles.rest(id, true), LONGEST);
+        assert!(!troubles.rests(&id, 9));
+        assert_eq!(troubles.failed(id, Whose::ItsForLong, 9), (true, LONGEST));
         troubles.tidy();
-        assert!(troubles.rests(&id));
+        assert!(troubles.rests(&id, 10));
     }
 }

@@ -34,8 +34,8 @@ impl Gateway {
             ));
         }
         let id = path::parse(request.uri.path()).ok_or_else(missing)?;
-        // One that nobody has leaves no tombstone behind. While the archive cannot tell, it may have it.
-        if matches!(self.core.tier.find(&id).await, Ok(None)) && self.core.store.record(&id).await?.is_none() {
+        // One that nobody has leaves no tombstone behind.
+        if self.core.store.record(&id).await?.is_none() && self.core.tier.find(&id).await?.is_none() {
             return Err(missing());
         }
         self.core.store.delete(id).await?;

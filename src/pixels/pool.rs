@@ -41,7 +41,7 @@ impl Pool {
     /// Jobs that may wait, per thread: a page of a gallery asks for a hundred thumbnails at once, and takes no 503 for one.
     pub const WAITING: usize = 64;
     /// Longest wait for a thread.
-    pub const PATIENCE: Duration = Duration::from_secs(5);
+    pub const PATIENCE: Duration = Duration::from_secs(15);
     /// Longest time a job may take.
     pub const TIME: Duration = Duration::from_secs(2);
 

@@ -14,7 +14,13 @@
 //! A picture that had been deleted is there again: its tombstone goes last. Cut off before that, it is still deleted, here
 //! and in the archive.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::SystemTime,
+};
 
 use super::{
     Facts, Inner, NewRecord, Record, StoreError,
@@ -147,12 +153,16 @@ impl Staged {
 
     /// Puts the bytes of a picture back that came from the archive, and marks its record so. That it is here again may be
     /// forgotten in a power cut: the archive has it.
-    pub async fn restore(self, record: Record) -> Result<Facts, StoreError> {
+    /// `deleted`: whether it was deleted since it began to come.
+    pub(super) async fn restore(self, record: Record, deleted: Arc<AtomicBool>) -> Result<Facts, StoreError> {
         blocking(move || {
             let Self { store, id, format, len, content } = self;
             let files = &store.files;
             let _gate = files.alone(&id);
-            if files.is_buried(&id) || (record.id, record.format, record.bytes) != (id, format, len) {
+            if deleted.load(Ordering::Acquire)
+                || files.is_buried(&id)
+                || (record.id, record.format, record.bytes) != (id, format, len)
+            {
                 return Err(StoreError::Gone);
             }
             let there = files.record(&id)?;

@@ -5,9 +5,13 @@
 //! cut picture for a good one.
 
 use std::{
+    collections::HashMap,
     fs::File,
     ops::Range,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -20,7 +24,7 @@ use super::{
     file,
     tmp::{self, TmpFile},
 };
-use crate::picture::Hasher;
+use crate::picture::{Hasher, PictureId};
 
 /// Reads a picture that is being filled in. Clones read independently.
 #[derive(Clone, Debug)]
@@ -68,8 +72,10 @@ pub enum Failure {
     Missing,
     /// The archive cannot be reached, or something broke on the way: later it may work.
     Away,
-    /// The disk is full, and it is too large for memory.
+    /// The disk does not take it, and it is too large for memory.
     Full,
+    /// The disk does not take it, and others have the memory.
+    Busy,
 }
 
 /// Fills a picture in, from its first byte to its last.
@@ -82,6 +88,34 @@ pub struct Filling {
     written: u64,
     tmp: Option<TmpFile>,
     done: bool,
+    /// Set when the picture is deleted meanwhile.
+    deleted: Arc<AtomicBool>,
+}
+
+/// Pictures that are on their way back: one that is deleted meanwhile must not come back by that, even when the archive
+/// has forgotten it before it is here.
+#[derive(Debug, Default)]
+pub(super) struct Returning(Mutex<HashMap<PictureId, Vec<Weak<AtomicBool>>>>);
+
+impl Returning {
+    fn enter(&self, id: PictureId) -> Arc<AtomicBool> {
+        let deleted = Arc::new(AtomicBool::new(false));
+        let mut all = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        all.retain(|_, flags| {
+            flags.retain(|flag| flag.strong_count() > 0);
+            !flags.is_empty()
+        });
+        all.entry(id).or_default().push(Arc::downgrade(&deleted));
+        deleted
+    }
+
+    /// The caller holds the picture's gate.
+    pub(super) fn delete(&self, id: &PictureId) {
+        let all = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        for flag in all.get(id).into_iter().flatten().filter_map(Weak::upgrade) {
+            flag.store(true, Ordering::Release);
+        }
+    }
 }
 
 // === impl Growing ===
@@ -171,6 +205,7 @@ impl Store {
     /// Begins to take back the picture of this record. Nothing is written yet.
     pub fn filling(&self, record: Record) -> Filling {
         let (progress, _) = watch::channel(Progress::Written(0));
+        let deleted = self.inner.returning.enter(record.id);
         let shared = Shared { len: record.bytes, place: Mutex::default(), progress };
         Filling {
             store: Arc::clone(&self.inner),
@@ -180,6 +215,7 @@ impl Store {
             written: 0,
             tmp: None,
             done: false,
+            deleted,
         }
     }
 }
@@ -287,7 +323,8 @@ impl Filling {
         // What is in memory only stays there: there was no room.
         let Some(tmp) = self.tmp.take() else { return Ok(self.record.facts()) };
         let (id, format, len) = (self.record.id, self.record.format, self.record.bytes);
-        Staged::new(Arc::clone(&self.store), id, format, len, Content::File(tmp)).restore(self.record.clone()).await
+        let staged = Staged::new(Arc::clone(&self.store), id, format, len, Content::File(tmp));
+        staged.restore(self.record.clone(), Arc::clone(&self.deleted)).await
     }
 
     /// It will not come (any further).

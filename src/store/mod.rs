@@ -99,6 +99,7 @@ struct Inner {
     looks: looks::Looks,
     variants: variants::Variants,
     index: index::Keeper,
+    returning: growing::Returning,
     /// What those that fill buffers share.
     desk: Arc<behind::Desk>,
 }
@@ -120,6 +121,7 @@ impl Store {
                 looks: looks::Looks::new(settings.ttl),
                 variants: variants::Variants::default(),
                 index: index::Keeper::start(Arc::clone(&files))?,
+                returning: growing::Returning::default(),
                 desk: Arc::default(),
                 files,
             }),
@@ -234,7 +236,10 @@ impl Inner {
             return Ok(Blob::Whole(Arc::new(file)));
         }
         let _gate = files.alone(&record.id);
-        files.set_aside(&path, meta.ino()).doing("setting a damaged picture aside")?;
+        if !files.set_aside(&path, meta.ino()).doing("setting a damaged picture aside")? {
+            // Another has taken its place meanwhile.
+            return Err(StoreError::Gone);
+        }
         self.lookup.forget(&record.id);
         self.index.put(files.entry(record));
         Ok(Blob::Damaged)

@@ -119,6 +119,7 @@ impl Inner {
 
     /// The caller holds the gate.
     fn delete_alone(&self, id: &PictureId) -> Result<bool, StoreError> {
+        self.returning.delete(id);
         let there = bury(&self.files, id);
         // Also when it was cut off: with a tombstone it is deleted already, and what is left goes at the next try or start.
         let buried = self.files.is_buried(id);
@@ -151,7 +152,17 @@ pub(super) fn bury(files: &Files, id: &PictureId) -> Result<bool, StoreError> {
         return Ok(false);
     }
     if earlier.is_none_or(|earlier| earlier.archived != archived) {
-        write(files, id, archived).doing("writing a tombstone")?;
+        let written = write(files, id, archived).doing("writing a tombstone");
+        if matches!(written, Err(StoreError::Full)) {
+            // What is to go makes the room for it. Cut off here it is lost, which was asked for, and not yet forgotten.
+            variants::remove(&files.layout, id).doing("removing variants")?;
+            for path in &blobs {
+                remove(path).doing("deleting a picture")?;
+            }
+            write(files, id, archived).doing("writing a tombstone")?;
+        } else {
+            written?;
+        }
         files.sync_shard(id)?;
     }
     for path in blobs.iter().chain([&files.layout.record(id)]) {

@@ -117,6 +117,10 @@ impl Tier {
             Ok(picture) => Ok(Some(picture)),
             Err(Failure::Missing) => Ok(None),
             Err(Failure::Away) => Err(away()),
+            Err(Failure::Busy) => {
+                let message = "The disk is full, and too many pictures pass through memory. Try again.";
+                Err(Error::new(Code::Unavailable, message).retry_after(Duration::from_secs(5)))
+            }
             Err(Failure::Full) => Err(Error::new(Code::StorageFull, "There is no room to take the picture back.")),
         }
     }

@@ -87,8 +87,8 @@ impl Remote {
         }
         let answer = self.shared.bucket.get_record(*id).await;
         match &answer {
-            Err(error) if !matches!(error, ArchiveError::Missing) => self.shared.away.failed(),
-            _ => self.shared.away.answered(),
+            Err(ArchiveError::Missing) | Ok(_) => self.shared.away.answered(),
+            Err(error) => self.shared.away.failed(*id, error),
         }
         match answer {
             Ok(json) => Ok(Record::from_json(&json).filter(|record| record.id == *id)),
@@ -140,11 +140,20 @@ impl Shared {
         let filling = self.store.filling(record);
         let growing = filling.growing();
         under_way.insert(id, growing.clone());
-        let shared = Arc::clone(self);
-        tokio::spawn(async move {
-            fill::run(&shared, filling).await;
-            shared.under_way.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).remove(&id);
-        });
+        let under_way = UnderWay { shared: Arc::clone(self), id };
+        tokio::spawn(async move { fill::run(&under_way.shared, filling).await });
         Ok(growing)
+    }
+}
+
+/// A picture on its way, until this is dropped.
+struct UnderWay {
+    shared: Arc<Shared>,
+    id: PictureId,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.shared.under_way.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).remove(&self.id);
     }
 }

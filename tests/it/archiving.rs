@@ -2,7 +2,7 @@
 
 use std::{
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant, UNIX_EPOCH},
 };
 
@@ -31,6 +31,7 @@ struct Place {
     house: House,
     faults: Arc<Faults>,
     prefix: String,
+    archiver: OnceLock<Arc<Archiver>>,
 }
 
 impl Place {
@@ -55,7 +56,7 @@ impl Place {
             builder = builder.line(&text.replace("ADDR", &faults.addr().to_string()));
         }
         let house = builder.start().await;
-        let place = Self { house, faults, prefix: prefix.to_owned() };
+        let place = Self { house, faults, prefix: prefix.to_owned(), archiver: OnceLock::new() };
         place.ready().await;
         place
     }
@@ -68,9 +69,11 @@ impl Place {
         Bucket::with_limits(&archive_at(self.faults.addr(), &self.prefix), impatient()).unwrap()
     }
 
-    fn archiver(&self) -> Archiver {
+    /// The one of this place: another would wait for its lease.
+    fn archiver(&self) -> Arc<Archiver> {
         let core = self.house.gateway.core();
-        Archiver::new(core.store.clone(), self.bucket(), core.metrics.clone())
+        let new = || Arc::new(Archiver::new(core.store.clone(), self.bucket(), core.metrics.clone()));
+        Arc::clone(self.archiver.get_or_init(new))
     }
 
     /// A picture that was made just now, as soon as the index knows it: path, id, bytes.
@@ -129,8 +132,6 @@ async fn a_picture_reaches_the_archive_once_with_its_record() {
     let archiver = place.archiver();
     assert_eq!(archiver.round().await, Round { archived: 1, ..Round::default() });
     assert_eq!(archiver.round().await, Round::default());
-    // A process that knows nothing of the first one's work.
-    assert_eq!(place.archiver().round().await, Round::default());
 
     let bucket = place.bucket();
     assert_eq!(read(&bucket, id).await.unwrap(), bytes);
@@ -294,7 +295,7 @@ async fn a_deleted_picture_does_not_come_back_and_goes_from_the_archive() {
 async fn a_picture_deleted_while_it_is_brought_to_the_archive_is_deleted_there_too() {
     let place = Place::new("race/").await;
     let (_, id, _) = place.picture("a cave").await;
-    let archiver = Arc::new(place.archiver());
+    let archiver = place.archiver();
     // The record goes last; before it can go, the picture is deleted.
     place.faults.inject_times(1, "PUT", Fault::Slow(1, Duration::from_millis(300)));
     let round = tokio::spawn({
@@ -318,7 +319,7 @@ async fn a_bucket_that_is_away_costs_nothing_but_time() {
     let place = Place::new("away/").await;
     place.faults.inject("PUT", Fault::Answer(503, "SlowDown"));
     let mut made = Vec::new();
-    let archiver = Arc::new(place.archiver());
+    let archiver = place.archiver();
     made.push(place.picture("number 0").await);
     let round = tokio::spawn({
         let archiver = Arc::clone(&archiver);
@@ -330,8 +331,9 @@ async fn a_bucket_that_is_away_costs_nothing_but_time() {
     }
     place.faults.heal();
     let mut archived = round.await.unwrap().archived;
-    archived += archiver.round().await.archived;
-    assert_eq!(archived, 12);
+    while archived < 12 {
+        archived += rested(&archiver).await.archived;
+    }
     let bucket = place.bucket();
     for (_, id, bytes) in &made {
         assert_eq!(read(&bucket, *id).await.unwrap(), *bytes);
@@ -367,8 +369,8 @@ async fn a_picture_the_bucket_does_not_take_does_not_hold_up_the_others() {
             place.picture(&format!("{fault:?} {n}")).await;
         }
         let second = archiver.round().await;
-        assert_eq!((second.archived, second.waiting + second.troublesome), (20, 1));
-        archiver.round().await;
+        assert_eq!(second, Round { archived: 20, ..Round::default() });
+        assert_eq!(archiver.round().await.troublesome, 1, "others went well: it is its own trouble");
         let tried = place.faults.count("PUT", &format!("{stuck}.png"));
         assert_eq!(archiver.round().await, Round::default(), "it rests");
         assert_eq!(place.faults.count("PUT", &format!("{stuck}.png")), tried);
@@ -488,6 +490,54 @@ async fn a_damaged_file_is_not_archived() {
     assert_eq!(place.house.get(&path).await.body, bytes);
 }
 
+/// Regression 31: a download that was under way brought a deleted picture back when the bucket had forgotten it already.
+#[tokio::test]
+async fn a_picture_deleted_on_its_way_back_stays_away() {
+    let place = Place::new("deleted on its way/").await;
+    let (path, id, bytes) = place.evicted("a swamp").await;
+    let (store, archiver) = (&place.house.gateway.core().store, place.archiver());
+    place.faults.inject_times(1, "GET", Fault::Slow(bytes.len() / 10, Duration::from_millis(150)));
+    let asked = place.house.get(&path);
+    let deleted = async {
+        until("the download", || place.faults.count("GET", ".png") == 1).await;
+        assert!(store.delete(id).await.unwrap());
+        store.index_settled().await;
+        while store.is_buried(id).await.unwrap() {
+            archiver.round().await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let (answer, ()) = tokio::join!(asked, deleted);
+    assert_eq!(answer.body, bytes, "who was reading it reads it to its end");
+    until("its end", || place.house.metric("picgate_archive_fills_total{result=\"wrong\"}") == 1).await;
+    assert!(!place.file(id).exists() && store.record(&id).await.unwrap().is_none());
+    assert_eq!(place.house.get(&path).await.status, 404);
+}
+
+/// Regression 32: a wrong object in the bucket kept its mark, so that a good copy made again was evicted for it.
+#[tokio::test]
+async fn a_wrong_object_loses_its_mark_and_a_good_copy_takes_its_place() {
+    let place = Place::new("garbage/").await;
+    let (path, id, bytes) = place.evicted("a moor").await;
+    let mut garbage = bytes.to_vec();
+    garbage[500] ^= 1;
+    let bucket = place.bucket();
+    let meta = Meta { created: UNIX_EPOCH, model: None };
+    bucket.put_picture(id, picgate::picture::Format::Png, &Source::bytes(garbage), &meta).await.unwrap();
+    let mut wire = wire::Wire::to(&place.house).await;
+    wire.send(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+    wire.rest().await;
+    let store = &place.house.gateway.core().store;
+    until("its end", || place.house.metric("picgate_archive_fills_total{result=\"wrong\"}") == 1).await;
+    assert_eq!(place.picture("a moor").await.1, id);
+    assert!(store.evict(id).await.unwrap().is_none(), "it is the only good copy");
+    store.index_settled().await;
+    while place.archiver().round().await.archived == 0 && read(&bucket, id).await.unwrap() != bytes {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(read(&bucket, id).await.unwrap(), bytes);
+}
+
 #[tokio::test]
 async fn a_silent_bucket_keeps_nobody_waiting_for_long() {
     let place = Place::new("silent/").await;
@@ -579,7 +629,7 @@ async fn a_server_that_stops_and_comes_back_gets_everything() {
     let mut server = Seaweed::own().await;
     let faults = Arc::new(Faults::before(server.addr()).await);
     let place = Place::at(faults, "outage/", &[&line("outage/", "")]).await;
-    let archiver = Arc::new(place.archiver());
+    let archiver = place.archiver();
     let rounds = tokio::spawn({
         let archiver = Arc::clone(&archiver);
         async move {

@@ -21,7 +21,7 @@ async fn kept(store: &Store, seed: u32) -> PictureId {
 async fn restore(store: &Store, bytes: &[u8], record: Record) -> Result<Facts, StoreError> {
     let mut writer = store.writer();
     writer.write(bytes).await.unwrap();
-    writer.finish().await.unwrap().restore(record).await
+    writer.finish().await.unwrap().restore(record, Arc::default()).await
 }
 
 #[tokio::test]
