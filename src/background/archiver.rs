@@ -7,7 +7,7 @@
 //! Memory does not grow with what waits: a page of names is looked at at a time, and `PARALLEL` pictures are under
 //! way. In a round each is tried once; it ends when the bucket is seen to be away. Then one attempt is made at a time
 //! ([`Backoff`]), by pictures that have not failed just before; the first success wakes all. A picture that fails while others
-//! go well is trouble of its own ([`Troubles`]): it rests, longer each time, and holds up nobody. Deletions are tried beside that, so that a bucket that lets nothing be deleted
+//! go well is trouble of its own (`troubles.rs`): it rests, longer each time, and holds up nobody. Deletions are tried beside that, so that a bucket that lets nothing be deleted
 //! still takes pictures.
 
 use std::{
