@@ -7,8 +7,8 @@
 //! Memory does not grow with what waits: a page of names is looked at at a time, and `PARALLEL` pictures are under
 //! way. In a round each is tried once; it ends when the bucket is seen to be away. Then one attempt is made at a time
 //! ([`Backoff`]), by pictures that have not failed just before; the first success wakes all. A picture that fails while others
-//! go well is trouble of its own (`troubles.rs`): it rests, longer each time, and holds up nobody. Deletions are tried beside that, so that a bucket that lets nothing be deleted
-//! still takes pictures.
+//! go well is trouble of its own (`troubles.rs`): it rests, longer each time, and holds up nobody. Of deletions a few are
+//! tried first and are not waited for, so that a bucket that lets nothing be deleted still takes pictures.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -115,8 +115,11 @@ impl Archiver {
             after = Some(last.cursor());
             let successes = self.backoff.successes();
             let ids = page.iter().map(|entry| entry.facts.id).filter(|id| !self.troubles.rests(id, successes));
+            // Those that have not failed go first: one of them may be what shows that the bucket is back.
+            let mut ids: Vec<_> = ids.collect();
+            ids.sort_by_key(|id| self.troubles.failures(id));
             let away = AtomicBool::new(false);
-            let work: Vec<_> = ids.map(|id| self.bring(id, &away).boxed()).collect();
+            let work: Vec<_> = ids.into_iter().map(|id| self.bring(id, &away).boxed()).collect();
             // While the bucket is away, those who wait for their turn would be in the way of pictures that come.
             let parallel = if self.backoff.is_away() { 1 } else { PARALLEL };
             let mut fates = stream::iter(work).buffer_unordered(parallel);

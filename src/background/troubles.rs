@@ -12,6 +12,8 @@ use crate::picture::PictureId;
 const FIRST: Duration = Duration::from_secs(5);
 /// No rest is longer.
 const LONGEST: Duration = Duration::from_secs(600);
+/// Nor is one that may be everybody's: when the bucket is back, somebody must try it.
+const LONGEST_SHARED: Duration = Duration::from_secs(60);
 /// Pictures remembered at most; more are simply tried again.
 const MOST: usize = 4096;
 
@@ -48,15 +50,21 @@ impl Troubles {
         })
     }
 
+    /// How often it has failed in a row.
+    pub(super) fn failures(&self, id: &PictureId) -> u32 {
+        self.known().get(id).map_or(0, |trouble| trouble.failures)
+    }
+
     /// It failed, and rests. Whether it is its own trouble, and how long it rests.
     pub(super) fn failed(&self, id: PictureId, whose: Whose, successes: u64) -> (bool, Duration) {
         let mut known = self.known();
         let before = known.get(&id).copied();
         let is_own = whose != Whose::Perhaps || before.is_some_and(|trouble| trouble.successes < successes);
         let failures = before.map_or(0, |trouble| trouble.failures);
+        let longest = if is_own { LONGEST } else { LONGEST_SHARED };
         let wait = match whose {
             Whose::ItsForLong => LONGEST,
-            Whose::Its | Whose::Perhaps => FIRST.saturating_mul(1 << failures.min(16)).min(LONGEST),
+            Whose::Its | Whose::Perhaps => FIRST.saturating_mul(1 << failures.min(16)).min(longest),
         };
         if before.is_some() || known.len() < MOST {
             let rests_until = Instant::now() + wait;
@@ -102,5 +110,14 @@ mod tests {
         assert_eq!(troubles.failed(id, Whose::ItsForLong, 9), (true, LONGEST));
         troubles.tidy();
         assert!(troubles.rests(&id, 10));
+    }
+
+    #[test]
+    fn in_an_outage_of_hours_everybody_is_tried_within_a_minute() {
+        let (troubles, id) = (Troubles::default(), PictureId::of(b"x"));
+        let waits: Vec<u64> = (0..7).map(|_| troubles.failed(id, Whose::Perhaps, 7).1.as_secs()).collect();
+        assert_eq!(waits, [5, 10, 20, 40, 60, 60, 60]);
+        assert_eq!(troubles.failures(&id), 7);
+        assert_eq!(troubles.failures(&PictureId::of(b"y")), 0);
     }
 }
