@@ -13,8 +13,10 @@ use crate::{
     table::{Figures, Row},
 };
 
-/// Each server has this many turns.
+/// Each server has this many turns …
 const ROUNDS: usize = 3;
+/// … and this many where hundredths of a millisecond are compared.
+const MANY_ROUNDS: usize = 9;
 /// Connections, caches and allocators are warm before the first turn.
 const WARM_UP: Duration = Duration::from_millis(300);
 /// What a server does after it began to listen is done after this time.
@@ -37,7 +39,7 @@ pub(crate) struct Scenario {
 #[derive(Clone, Copy)]
 enum Course {
     /// Warm servers take turns, each as long as it is told to be or so many requests.
-    Turns { requests: u64 },
+    Turns { requests: u64, rounds: usize },
     /// Every client asks once, all at the same time, and the server has done nothing before: for its memory.
     AtOnce,
 }
@@ -75,7 +77,7 @@ enum Work {
     InlineLarge,
 }
 
-const ENDLESS: Course = Course::Turns { requests: u64::MAX };
+const ENDLESS: Course = Course::Turns { requests: u64::MAX, rounds: ROUNDS };
 const PROCESS: Kind = Kind::Picgate { durability: "process" };
 const POWER: Kind = Kind::Picgate { durability: "power" };
 
@@ -92,7 +94,7 @@ pub(crate) const ALL: &[Scenario] = &[
     Scenario {
         name: "generation, 1.5 MB, 16 clients",
         clients: 16,
-        course: Course::Turns { requests: 300 },
+        course: Course::Turns { requests: 300, rounds: ROUNDS },
         entrants: &[
             Entrant { name: "floor", kind: Kind::Floor, work: Work::Generate },
             Entrant { name: "picgate", kind: PROCESS, work: Work::Generate },
@@ -102,7 +104,7 @@ pub(crate) const ALL: &[Scenario] = &[
     Scenario {
         name: "text stream, delay of a word, 32 clients",
         clients: 32,
-        course: Course::Turns { requests: 32 },
+        course: Course::Turns { requests: 32, rounds: MANY_ROUNDS },
         entrants: &[
             Entrant { name: "nginx, unbuffered", kind: Kind::Nginx, work: Work::Words },
             Entrant { name: "picgate", kind: PROCESS, work: Work::Words },
@@ -111,7 +113,7 @@ pub(crate) const ALL: &[Scenario] = &[
     Scenario {
         name: "streamed 1.5 MB in 1 KB deltas, 8 clients",
         clients: 8,
-        course: Course::Turns { requests: 200 },
+        course: Course::Turns { requests: 200, rounds: ROUNDS },
         entrants: &[
             Entrant { name: "floor", kind: Kind::Floor, work: Work::StreamedPicture },
             Entrant { name: "nginx, unbuffered", kind: Kind::Nginx, work: Work::StreamedPicture },
@@ -185,7 +187,7 @@ impl Scenario {
             contests.push((entrant.name, self.prepare(world, entrant).await));
         }
         let (rounds, time) = match self.course {
-            Course::Turns { .. } => (ROUNDS, time),
+            Course::Turns { rounds, .. } => (rounds, time),
             Course::AtOnce => (1, Duration::MAX),
         };
         for _ in 0..rounds {
@@ -220,7 +222,7 @@ impl Scenario {
 
     fn dose(&self, time: Duration) -> Dose {
         let requests = match self.course {
-            Course::Turns { requests } => requests,
+            Course::Turns { requests, .. } => requests,
             Course::AtOnce => self.clients as u64,
         };
         Dose { clients: self.clients, time, requests }

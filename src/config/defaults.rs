@@ -15,7 +15,7 @@ const GIB: u64 = MIB << 10;
 
 /// Where the gateway listens: every IPv4 address of this machine, port 5643.
 pub fn listen() -> Listen {
-    Listen { addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 5643), tls: None }
+    Listen::plain(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 5643))
 }
 
 /// Where `/metrics` is served: port 9643, to this machine only.

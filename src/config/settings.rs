@@ -37,6 +37,24 @@ pub struct Config {
 pub struct Listen {
     pub addr: SocketAddr,
     pub tls: Option<Tls>,
+    /// How many bytes the kernel may hold for a client that has not taken them (`SO_SNDBUF`), from 16 KiB. `None`: the
+    /// kernel decides, and lets it grow with what is under way.
+    pub send_buffer: Option<usize>,
+}
+
+impl Listen {
+    /// The smallest and the largest send buffer.
+    pub const SEND_BUFFER: (u64, u64) = (16 << 10, 64 << 20);
+
+    /// Without TLS, and with the usual send buffer for this address.
+    ///
+    /// On a loopback address that is 128 KiB. Nothing is ever far away there, so a larger one only lets all of a picture
+    /// lie in the kernel until the client, or the proxy before it, has a turn: its bytes have left the processor's cache by
+    /// then. A third less work for 1.5 MB.
+    pub fn plain(addr: SocketAddr) -> Self {
+        let send_buffer = addr.ip().to_canonical().is_loopback().then_some(128 << 10);
+        Self { addr, tls: None, send_buffer }
+    }
 }
 
 /// TLS 1.2 and 1.3 with one certificate.

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use http::{HeaderValue, Response, StatusCode, header};
 use pingora_core::{
     apps::{HttpServerOptions, http_app::ServeHttp},
-    listeners::tls::TlsSettings,
+    listeners::{TcpSocketOptions, tls::TlsSettings},
     protocols::http::{ServerSession, v2::server::default_h2_options},
     server::{
         RunArgs, Server, ShutdownWatch,
@@ -80,14 +80,16 @@ pub fn proxy(conf: &Arc<ServerConf>, gateway: Gateway, listen: &[Listen]) -> pin
     let mut service = Service::new("picgate".to_owned(), Parting::new(proxy));
     for listener in listen {
         let address = listener.addr.to_string();
+        let mut options = TcpSocketOptions::default();
+        options.tcp_snd_buf = listener.send_buffer;
         match &listener.tls {
-            None => service.add_tcp(&address),
+            None => service.add_tcp_with_settings(&address, options),
             Some(tls) => {
                 let mut settings = TlsSettings::intermediate(&tls.cert.to_string_lossy(), &tls.key.to_string_lossy())?;
                 if tls.h2 {
                     settings.enable_h2();
                 }
-                service.add_tls_with_settings(&address, None, settings);
+                service.add_tls_with_settings(&address, Some(options), settings);
             }
         }
     }

@@ -17,8 +17,8 @@ use super::StoreError;
 
 /// Size of a full buffer, when there are many.
 pub(super) const BUFFER: usize = 128 * 1024;
-/// Size of a full buffer, when there are few: each costs two changes of threads.
-const LARGE: usize = 256 * 1024;
+/// Size of a full buffer, when there are few: each costs two changes of threads, which is more than to write it.
+const LARGE: usize = 512 * 1024;
 /// What all buffers together may take before they become smaller.
 const TOGETHER: usize = 4 * 1024 * 1024;
 /// From here on a value counts as long: early, so that of many that begin together none has a large buffer.
@@ -152,6 +152,11 @@ impl<D: Drain> Behind<D> {
         result?;
         self.limit = self.desk.buffer();
         buffer.clear();
+        if buffer.capacity() < self.limit {
+            // Made anew: to make one larger copies it, and there is nothing in it.
+            buffer = Vec::new();
+            buffer.reserve_exact(self.limit);
+        }
         buffer.shrink_to(self.limit);
         self.filling = buffer;
         self.drain = Some(drain);

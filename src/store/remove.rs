@@ -1,6 +1,7 @@
 //! Taking pictures away: from this disk only, or for good.
 //!
-//! **Evicted** is a picture whose bytes are gone from this disk because the archive has them; its record stays.
+//! **Evicted** is a picture whose bytes are gone from this disk because the archive has them; its record stays, its variants
+//! go with it.
 //!
 //! **Deleted** is one that must not come back: not from the archive, not by a comparison with files that a crash left.
 //! So the first thing is a tombstone, `{id}.gone`, made lasting; then blob, record and variants go; then, in the background, the
@@ -95,6 +96,10 @@ impl Inner {
         remove(&files.layout.blob(id, record.format)).doing("evicting a picture")?;
         self.lookup.forget(id);
         self.index.put(files.entry(&record));
+        // After the bytes: who keeps a variant meanwhile looks for them then.
+        if let Err(e) = variants::remove(&files.layout, id) {
+            log::warn!("variants of picture {id} could not be removed with it: {e}");
+        }
         Ok(there.then_some(record.bytes))
     }
 

@@ -1,7 +1,8 @@
 //! `variants/ab/{id}/{name}`: pictures in other sizes and formats, made from the ones that are kept.
 //!
 //! Derived, so it may be lost at any time: nothing is synced, and a folder that has grown over its budget loses what has
-//! not been read for longest. A picture's variants go when it is deleted.
+//! not been read for longest. They lie beside a picture that is on this disk and go with it, when it is evicted as when it is
+//! deleted.
 
 use std::{
     collections::BTreeMap,
@@ -51,8 +52,8 @@ impl Store {
         .await
     }
 
-    /// Keeps a variant, and makes room when all together are over `budget` bytes. One that is large for the budget is not
-    /// kept.
+    /// Keeps a variant of a picture that is on this disk, and makes room when all together are over `budget` bytes. One
+    /// that is large for the budget is not kept.
     pub async fn keep_variant(&self, id: PictureId, name: &str, bytes: Bytes, budget: u64) -> Result<(), StoreError> {
         format_of(name)?;
         if bytes.len() as u64 > budget / LARGEST_PART {
@@ -63,8 +64,8 @@ impl Store {
             inner.space.check()?;
             let layout = &inner.files.layout;
             write(layout, &id, &name, &bytes).doing("keeping a variant")?;
-            // Who deletes the picture removes its variants after its bytes; so whichever of us comes last removes this.
-            if !is_kept(layout, &id) {
+            // Who takes the picture away removes its variants after its bytes; so whichever of us comes last removes this.
+            if !is_here(layout, &id) {
                 return remove(layout, &id).doing("removing variants");
             }
             inner.variants.grown(layout, bytes.len() as u64, budget).doing("making room for variants")
@@ -84,10 +85,9 @@ fn open(path: &Path, facts: Facts) -> io::Result<Picture> {
     Ok(Picture { facts, body, from_cache: false })
 }
 
-/// Whether something of this picture is kept, here or in the archive.
-fn is_kept(layout: &Layout, id: &PictureId) -> bool {
-    let has_blob = || Format::ALL.into_iter().any(|format| layout.blob(id, format).exists());
-    !layout.tombstone(id).exists() && (layout.record(id).exists() || has_blob())
+/// Whether this picture is on this disk, and is to stay.
+fn is_here(layout: &Layout, id: &PictureId) -> bool {
+    !layout.tombstone(id).exists() && Format::ALL.into_iter().any(|format| layout.blob(id, format).exists())
 }
 
 /// Removes all variants of a picture.

@@ -20,7 +20,7 @@ const LONGEST_HEAD: usize = 1024 * 1024;
 
 /// Takes the bytes of one picture.
 ///
-/// Up to 128 KiB stay in memory; a longer one goes to a file in `tmp/`, 128 or 256 KiB at a time.
+/// Up to 128 KiB stay in memory; a longer one goes to a file in `tmp/`, 128 to 512 KiB at a time.
 /// Dropping it removes the file.
 #[derive(Debug)]
 pub struct PictureWriter {

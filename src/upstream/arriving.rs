@@ -2,18 +2,31 @@
 
 use std::{fmt, pin::Pin};
 
-use bytes::Bytes;
-use futures_util::{FutureExt as _, Stream, StreamExt as _, stream};
+use bytes::{Bytes, BytesMut};
+use futures_util::{
+    FutureExt as _, Stream, StreamExt as _,
+    stream::{self, Fuse},
+};
 
 use super::{Failure, Incoming};
+
+/// Short pieces that have come already are joined up to this length. A model's deltas come as a chunk each: what a piece
+/// costs on its way, whatever its length, is then paid once for many of them.
+const JOINED: usize = 16 * 1024;
 
 /// The rest of an answer's body.
 ///
 /// A read that has to wait is kept and gone on with, never dropped: Pingora does not promise that a dropped one loses
 /// nothing.
 pub struct Arriving {
-    pieces: Pin<Box<dyn Stream<Item = Result<Bytes, Failure>> + Send>>,
+    pieces: Fuse<Pieces>,
+    /// What came behind joined pieces and was not joined to them.
+    next: Option<Result<Bytes, Failure>>,
+    /// There was no more when the last piece was given out.
+    dry: bool,
 }
+
+type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, Failure>> + Send>>;
 
 impl Arriving {
     pub fn new(incoming: Incoming) -> Self {
@@ -23,20 +36,51 @@ impl Arriving {
             let piece = incoming.chunk().await.transpose()?;
             Some((piece, incoming))
         });
-        Self { pieces: Box::pin(pieces.fuse()) }
+        let pieces: Pieces = Box::pin(pieces);
+        Self { pieces: pieces.fuse(), next: None, dry: false }
     }
 
-    /// As [`Incoming::chunk`].
+    /// As [`Incoming::chunk`], but for short pieces that came together.
     ///
     /// # Errors
     /// The same.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
-        self.pieces.next().await.transpose()
+        let piece = match self.next.take() {
+            Some(piece) => Some(piece),
+            None => self.pieces.next().await,
+        };
+        Ok(piece.transpose()?.map(|piece| self.joined(piece)))
     }
 
-    /// What [`chunk`](Self::chunk) would give at once; `None` when it would wait.
+    /// What [`chunk`](Self::chunk) would give at once; `None` when it would wait, as far as is known.
     pub fn arrived(&mut self) -> Option<Result<Option<Bytes>, Failure>> {
-        self.pieces.next().now_or_never().map(Option::transpose)
+        if self.dry { None } else { self.chunk().now_or_never() }
+    }
+
+    /// The piece, and behind it those that have come as well.
+    fn joined(&mut self, first: Bytes) -> Bytes {
+        self.dry = false;
+        let mut joined = BytesMut::new();
+        while first.len().max(joined.len()) < JOINED {
+            match self.pieces.next().now_or_never() {
+                Some(Some(Ok(piece))) if first.len().max(joined.len()) + piece.len() <= JOINED => {
+                    if joined.is_empty() {
+                        joined.reserve(JOINED);
+                        joined.extend_from_slice(&first);
+                    }
+                    joined.extend_from_slice(&piece);
+                }
+                Some(next) => {
+                    self.next = next;
+                    break;
+                }
+                None => {
+                    self.dry = true;
+                    break;
+                }
+            }
+        }
+        if joined.is_empty() { first } else { joined.freeze() }
     }
 }
 

@@ -11,6 +11,7 @@ mod body;
 pub mod catalogue;
 mod decode;
 pub mod headers;
+mod patience;
 mod resolve;
 pub mod retry;
 mod transport;

@@ -20,6 +20,7 @@ use url::Url;
 use super::{
     Body,
     decode::{self, Decoder, Step},
+    patience::Patience,
     resolve::Resolver,
 };
 use crate::{
@@ -81,6 +82,8 @@ pub struct Incoming {
     peeked: Option<Bytes>,
     is_h2: bool,
     decoder: Option<Box<Decoder>>,
+    /// With its silence.
+    patience: Patience,
 }
 
 /// Why there is no answer, or not all of it.
@@ -132,7 +135,10 @@ impl Transport {
             session.set_write_timeout(Some(WRITE_TIMEOUT));
             let header = request_header(&request).ok_or(Failure::Broken)?;
             match exchange(&mut session, header, request.body).await {
-                Ok(sent) => return Incoming::new(session, peer, Arc::clone(&self.inner), sent),
+                Ok(sent) => {
+                    let patience = Patience::new(request.timeout);
+                    return Incoming::new(session, peer, Arc::clone(&self.inner), sent, patience);
+                }
                 Err((failure, sent)) => {
                     session.shutdown().await;
                     // The upstream had closed an idle connection before the request was out: nothing was done.
@@ -311,14 +317,23 @@ fn failure(error: &pingora_core::Error) -> Failure {
 // === impl Incoming ===
 
 impl Incoming {
-    fn new(mut session: HttpSession, peer: HttpPeer, transport: Arc<Inner>, sent: bool) -> Result<Self, Failure> {
+    fn new(
+        mut session: HttpSession,
+        peer: HttpPeer,
+        transport: Arc<Inner>,
+        sent: bool,
+        patience: Patience,
+    ) -> Result<Self, Failure> {
         let header = session.response_header().ok_or(Failure::Broken)?;
         let (status, headers) = (header.status, header.headers.clone());
         let is_h2 = session.as_http2().is_some();
         if let HttpSession::H1(h1) = &mut session {
             h1.respect_keepalive();
         }
-        Ok(Self { status, headers, session: Some(session), peer, transport, sent, peeked: None, is_h2, decoder: None })
+        // Ours is cheaper.
+        session.set_read_timeout(None);
+        let (session, peeked, decoder) = (Some(session), None, None);
+        Ok(Self { status, headers, session, peer, transport, sent, peeked, is_h2, decoder, patience })
     }
 
     /// A header's value as text.
@@ -409,7 +424,8 @@ impl Incoming {
     async fn received(&mut self) -> Result<Option<Bytes>, Failure> {
         loop {
             let Some(session) = &mut self.session else { return Ok(None) };
-            match session.read_response_body().await.map_err(|error| failure(&error))? {
+            let piece = self.patience.wait(session.read_response_body()).await.ok_or(Failure::Timeout)?;
+            match piece.map_err(|error| failure(&error))? {
                 Some(piece) if piece.is_empty() && !session.response_done() => {}
                 Some(piece) if !piece.is_empty() => return Ok(Some(piece)),
                 _ => {

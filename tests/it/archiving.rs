@@ -24,6 +24,7 @@ use crate::{
         until, wire,
     },
     process::{picgate, run},
+    variants,
 };
 
 /// A gateway whose archive is a prefix of the shared server, behind faults that can be switched on.
@@ -675,7 +676,7 @@ async fn a_server_that_stops_and_comes_back_gets_everything() {
 }
 
 #[tokio::test]
-async fn an_archived_picture_has_variants_and_a_kept_one_needs_no_archive() {
+async fn an_archived_picture_comes_back_for_its_variants_and_they_go_with_it() {
     let place = Place::new("variants/").await;
     let (path, id, _) = place.evicted("a canyon size:640x480").await;
     let small = |answer: crate::harness::Answer| {
@@ -685,11 +686,13 @@ async fn an_archived_picture_has_variants_and_a_kept_one_needs_no_archive() {
     };
     let made = small(place.house.get(&format!("{path}?w=256")).await);
     assert!(place.file(id).exists(), "the picture came back for it");
-    assert!(place.house.gateway.core().store.evict(id).await.unwrap().is_some());
     place.faults.inject("GET", Fault::Answer(503, "SlowDown"));
-    assert_eq!(small(place.house.get(&format!("{path}?w=256")).await), made);
-    place.house.get(&format!("{path}?w=512")).await.error(503, "unavailable");
+    assert_eq!(small(place.house.get(&format!("{path}?w=256")).await), made, "both are here");
+    assert!(place.house.gateway.core().store.evict(id).await.unwrap().is_some());
+    assert_eq!(variants::kept(&place.house), 0);
+    place.house.get(&format!("{path}?w=256")).await.error(503, "unavailable");
     place.faults.heal();
+    assert_eq!(small(place.house.get(&format!("{path}?w=256")).await), made, "and it comes back again");
 
     // A machine without room: the picture passes through memory, the variant is answered and not kept.
     let store = "store: { durability: process, min_free: 900000GiB }";

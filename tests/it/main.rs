@@ -53,6 +53,7 @@ mod room;
 mod scaling;
 mod scripted;
 mod sdk;
+mod send_buffer;
 mod serving;
 mod signals;
 mod signed;

@@ -25,13 +25,26 @@ pub(super) fn listen(map: &mut Map<'_>) -> Option<Vec<Listen>> {
             Some(node) => tls(&node).map(Some),
             None => Some(None),
         };
-        Some(Listen { addr: addr?, tls: tls? })
+        let send_buffer = map.maybe("send_buffer", send_buffer);
+        let plain = Listen::plain(addr?);
+        Some(Listen { tls: tls?, send_buffer: send_buffer.unwrap_or(plain.send_buffer), ..plain })
     })?;
     if listen.is_empty() {
         node.wrong("is empty: leave it out for 0.0.0.0:5643");
         return None;
     }
     Some(listen)
+}
+
+/// 0: the kernel's own.
+fn send_buffer(node: &Node<'_>) -> Option<Option<usize>> {
+    let Some(size) = node.size_or_off()? else { return Some(None) };
+    let (least, most) = Listen::SEND_BUFFER;
+    if !(least..=most).contains(&size) {
+        node.wrong_value("must be from 16KiB to 64MiB, or 0 to leave it to the kernel");
+        return None;
+    }
+    usize::try_from(size).ok().map(Some)
 }
 
 fn tls(node: &Node<'_>) -> Option<Tls> {

@@ -45,6 +45,10 @@ fn every_mistake_has_its_sentence() {
             "5:43: picgate.listen[1].addr: \"0.0.0.0:80\" clashes with 1.1.1.1:80, which is listened on already",
         ),
         (
+            "listen: [ { addr: 1.1.1.1:80, send_buffer: 8KiB } ]",
+            "5:46: picgate.listen[0].send_buffer: \"8KiB\" must be from 16KiB to 64MiB, or 0 to leave it to the kernel",
+        ),
+        (
             "metrics: { addr: 127.0.0.1:5643 }",
             "5:20: picgate.metrics.addr: \"127.0.0.1:5643\" clashes with 0.0.0.0:5643, which is listened on already",
         ),

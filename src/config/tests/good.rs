@@ -12,7 +12,7 @@ picgate:
   listen:
     - addr: 0.0.0.0:5643
     - { addr: "[::1]:8443", tls: { cert: tls/cert.pem, key: tls/key.pem } }
-    - { addr: "127.0.0.1:${PORT}", tls: { cert: tls/cert.pem, key: tls/key.pem, h2: false } }
+    - { addr: "127.0.0.1:${PORT}", tls: { cert: tls/cert.pem, key: tls/key.pem, h2: false }, send_buffer: 1MiB }
   metrics: { addr: 127.0.0.1:9000 }
   public_base_url: https://pictures.example.org/pics/
   public_aliases: [ "http://localhost:5643", "http://old.example.org/" ]
@@ -80,9 +80,9 @@ fn every_setting_arrives() {
     };
     let expected = Config {
         listen: vec![
-            Listen { addr: "0.0.0.0:5643".parse().unwrap(), tls: None },
-            Listen { addr: "[::1]:8443".parse().unwrap(), tls: tls(true) },
-            Listen { addr: "127.0.0.1:7000".parse().unwrap(), tls: tls(false) },
+            Listen { addr: "0.0.0.0:5643".parse().unwrap(), tls: None, send_buffer: None },
+            Listen { addr: "[::1]:8443".parse().unwrap(), tls: tls(true), send_buffer: Some(128 << 10) },
+            Listen { addr: "127.0.0.1:7000".parse().unwrap(), tls: tls(false), send_buffer: Some(1 << 20) },
         ],
         metrics: Some("127.0.0.1:9000".parse().unwrap()),
         public: PublicUrls {
@@ -207,7 +207,7 @@ fn debug_shows_no_secret() {
 #[test]
 fn what_is_absent_has_its_default() {
     let config = config(&with(""));
-    assert_eq!(config.listen, [Listen { addr: "0.0.0.0:5643".parse().unwrap(), tls: None }]);
+    assert_eq!(config.listen, [Listen { addr: "0.0.0.0:5643".parse().unwrap(), tls: None, send_buffer: None }]);
     assert_eq!(config.metrics, Some("127.0.0.1:9643".parse().unwrap()));
     assert_eq!(config.public.aliases, []);
     assert_eq!(config.data_dir, PathBuf::from("./data"));
