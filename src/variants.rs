@@ -134,6 +134,11 @@ fn told(error: &PixelError) -> Error {
             Code::ImageNotDecodable,
             "The picture is too large to be made smaller here. It is served as it is.",
         ),
+        PixelError::TooLargeForAvif => Error::new(
+            Code::InvalidRequest,
+            "As AVIF a picture has at most one megapixel. Ask for a smaller one with `w` or `h`, or for another format.",
+        )
+        .param("format"),
         PixelError::Broken => {
             Error::new(Code::ImageNotDecodable, "The picture is damaged. What there is of it is served as it is.")
         }

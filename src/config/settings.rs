@@ -219,7 +219,7 @@ pub struct Variants {
     pub sizes: Vec<u32>,
     /// The first stands in for a picture's own format when that is not among them.
     pub formats: Vec<Format>,
-    /// Of JPEGs, from 1 to 100. Never empty; the first is the usual one.
+    /// Of JPEGs and AVIFs, from 1 to 100. Never empty; the first is the usual one.
     pub qualities: Vec<u8>,
     /// Bytes of made variants to keep on the disk; 0: none.
     pub max_disk: u64,
@@ -227,9 +227,9 @@ pub struct Variants {
 
 impl Variants {
     /// Every format that can be written, and the word for it.
-    pub const FORMATS: [(&'static str, Format); 3] =
-        [("jpeg", Format::Jpeg), ("png", Format::Png), ("webp", Format::Webp)];
-    /// The quality of JPEGs when nobody names one.
+    pub const FORMATS: [(&'static str, Format); 4] =
+        [("jpeg", Format::Jpeg), ("png", Format::Png), ("webp", Format::Webp), ("avif", Format::Avif)];
+    /// The quality of JPEGs and AVIFs when nobody names one.
     pub const QUALITY: u8 = 80;
     /// The longest side that can be asked for.
     pub const LONGEST_SIDE: u32 = 16_384;

@@ -169,7 +169,7 @@ impl Variant {
             Fit::Pixels(most) => format!("p{most}"),
             Fit::Whole => "whole".to_owned(),
         };
-        if let Encode::Jpeg { quality } = self.encode {
+        if let Some(quality) = self.encode.quality() {
             name.push_str(&format!("-q{quality}"));
         }
         name + "." + self.encode.format().extension()
@@ -252,6 +252,7 @@ mod tests {
             ("h=512&w=256&fit=cover&format=jpeg", Format::Png, "w256-h512-cover-q80.jpg"),
             ("format=jpeg&q=33", Format::Png, "whole-q33.jpg"),
             ("format=webp", Format::Avif, "whole.webp"),
+            ("w=256&format=avif&q=60", Format::Png, "w256-q60.avif"),
             // What cannot be written becomes the first of the list.
             ("w=256", Format::Gif, "w256-q80.jpg"),
         ] {
@@ -277,7 +278,6 @@ mod tests {
             ("w=1&q=0", "q"),
             ("w=1&q=101", "q"),
             ("w=1&fit=fill", "fit"),
-            ("format=avif", "format"),
             ("format=jpg", "format"),
             ("format=../x", "format"),
         ] {
@@ -292,7 +292,7 @@ mod tests {
         for query in ["w=256", "h=512&w=256&fit=cover&q=80", "format=webp"] {
             asked(query).check_listed(&list).unwrap();
         }
-        for query in ["w=257", "w=256&h=257", "w=256&q=81"] {
+        for query in ["w=257", "w=256&h=257", "w=256&q=81", "w=256&format=avif"] {
             assert!(asked(query).check_listed(&list).is_err(), "{query}");
         }
         let none = config::Variants { sizes: vec![], formats: vec![], ..list };

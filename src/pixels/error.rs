@@ -17,6 +17,9 @@ pub enum PixelError {
     /// Its bytes, its sides or its pixels are over a bound.
     #[error("the picture is too large to be decoded")]
     TooLarge,
+    /// As AVIF it would be over [`Encode::AVIF_PIXELS`](super::Encode::AVIF_PIXELS).
+    #[error("the picture is too large to be written as AVIF")]
+    TooLargeForAvif,
     /// No format, or no variety of one, that can be decoded here.
     #[error("pictures of this kind cannot be decoded")]
     Unsupported,
@@ -37,7 +40,7 @@ impl PixelError {
         match self {
             PixelError::Busy => "busy",
             PixelError::Timeout => "timeout",
-            PixelError::TooLarge => "too_large",
+            PixelError::TooLarge | PixelError::TooLargeForAvif => "too_large",
             PixelError::Unsupported => "unsupported",
             PixelError::Broken => "broken",
             PixelError::Failed | PixelError::Io(_) => "failed",

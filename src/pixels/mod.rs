@@ -21,9 +21,11 @@
 //! replaced: it counts as busy, so the machine is never given more work than it has threads.
 //!
 //! Decoders are those of the `image` crate in plain Rust: PNG, JPEG, WebP and GIF. Of an animation the first frame is
-//! taken. AVIF, HEIC, JPEG XL, TIFF, BMP and ICO are [`Unsupported`](PixelError::Unsupported).
+//! taken. AVIF can be written, not read: it, HEIC, JPEG XL, TIFF, BMP and ICO are
+//! [`Unsupported`](PixelError::Unsupported).
 //!
-//! What is encoded stands upright (the EXIF orientation is applied) and keeps the colour profile as far as it still fits;
+//! What is encoded stands upright (the EXIF orientation is applied) and, but for AVIF, keeps the colour profile as far as it
+//! still fits;
 //! all other metadata is dropped. Samples of 16 bits become 8.
 
 mod decode;

@@ -17,7 +17,10 @@ use prometheus::Registry;
 use futures_util::future::join_all;
 
 use super::*;
-use crate::{picture::Format, telemetry::Metrics};
+use crate::{
+    picture::{Format, Sniff, sniff},
+    telemetry::Metrics,
+};
 
 const ANY: Encode = Encode::Png;
 const HALF: Fit = Fit::Inside { width: Some(32), height: None };
@@ -82,6 +85,21 @@ async fn every_format_in_becomes_every_format_out() {
             assert!(alike(&small.get_pixel(29, 12).0, &from.get_pixel(60, 24).0), "{format:?} {encode:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn an_avif_is_written_up_to_a_megapixel() {
+    let pool = pool();
+    let clear = RgbaImage::from_fn(64, 48, |x, _| Rgba([200, 0, 0, if x < 32 { 0 } else { 255 }]));
+    for pixels in [flag(), flag().into_luma8().into(), clear.into()] {
+        let source = encoded(&pixels, ImageFormat::Png);
+        let made = pool.resize(source, HALF, Encode::Avif { quality: 80 }).await.unwrap();
+        assert_eq!((made.width, made.height, made.format), (32, 24, Format::Avif));
+        assert_eq!(sniff(&made.out), Sniff::Picture(Format::Avif));
+    }
+    let large = encoded(&DynamicImage::new_luma8(1025, 1024), ImageFormat::Png);
+    let made = pool.resize(large, Fit::Whole, Encode::Avif { quality: 80 }).await;
+    assert!(matches!(made, Err(PixelError::TooLargeForAvif)));
 }
 
 #[tokio::test]
@@ -359,6 +377,7 @@ fn a_source_runs_dry_when_the_time_is_over() {
 fn formats_that_can_be_written() {
     for format in Format::ALL {
         let written = Encode::to(format, 80).map(Encode::format);
-        assert_eq!(written, matches!(format, Format::Png | Format::Jpeg | Format::Webp).then_some(format));
+        let can = matches!(format, Format::Png | Format::Jpeg | Format::Webp | Format::Avif);
+        assert_eq!(written, can.then_some(format));
     }
 }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use http::Method;
 use image::GenericImageView as _;
+use picgate::picture::{Format, Sniff, sniff};
 
 use crate::harness::{Answer, House};
 
@@ -121,6 +122,25 @@ async fn only_what_is_listed_can_be_had_without_a_signature() {
         assert_eq!(answer.header("access-control-allow-origin"), "*");
     }
     house.get("/images/00112233445566778899aabbccddeeff00112233?w=100").await.error(404, "not_found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn avif_can_be_had_where_it_is_listed() {
+    let (house, path) =
+        with_picture_and("images: { variants: { sizes: [ 64 ], formats: [ jpeg, avif ], qualities: [ 60, 95 ] } }")
+            .await;
+    let get = async |query: &str| house.get(&format!("{path}?w=64&format={query}")).await;
+    let (jpeg, avif, better) = (get("jpeg").await, get("avif").await, get("avif&q=95").await);
+    assert_eq!((avif.status.as_u16(), avif.header("content-type")), (200, "image/avif"));
+    assert_eq!(sniff(&avif.body), Sniff::Picture(Format::Avif));
+    assert!(avif.body.len() < jpeg.body.len() && avif.body.len() < better.body.len());
+    assert!(avif.header("content-disposition").ends_with("w64-q60.avif\""), "{}", avif.header("content-disposition"));
+
+    let (large, _) = house.picture("a lighthouse size:1280x1024").await;
+    let answer = house.get(&format!("{large}?format=avif")).await;
+    answer.error(400, "invalid_request");
+    assert_eq!(answer.json()["error"]["param"], "format");
+    assert_eq!(house.get(&format!("{large}?format=avif&w=64")).await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -205,8 +205,8 @@ fn every_mistake_has_its_sentence() {
             "5:39: picgate.images.variants.sizes[1]: 0 is not from 1 to 16384",
         ),
         (
-            "images: { variants: { formats: [ avif ] } }",
-            "5:36: picgate.images.variants.formats[0]: \"avif\" is not one of jpeg, png, webp",
+            "images: { variants: { formats: [ gif ] } }",
+            "5:36: picgate.images.variants.formats[0]: \"gif\" is not one of jpeg, png, webp, avif",
         ),
         (
             "images: { variants: { qualities: [] } }",
