@@ -55,6 +55,7 @@ impl Renderer {
     pub fn events(&mut self, events: Vec<Event>) {
         for event in events {
             match event {
+                Event::Between => {}
                 Event::Copy(bytes) => self.out.extend(bytes),
                 Event::Start { picture, slot } => {
                     self.begun = true;

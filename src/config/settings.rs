@@ -217,7 +217,7 @@ pub enum Access {
 pub struct Variants {
     /// Widths and heights in pixels.
     pub sizes: Vec<u32>,
-    /// The first stands in for a picture's own format when that is not among them.
+    /// The first but AVIF stands in for a picture's own format when that is not among them.
     pub formats: Vec<Format>,
     /// Of JPEGs and AVIFs, from 1 to 100. Never empty; the first is the usual one.
     pub qualities: Vec<u8>,

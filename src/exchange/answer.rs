@@ -53,10 +53,6 @@ struct Rewriting {
     ready: BodyReader,
     /// What is ready ends between two events.
     whole_events: bool,
-    /// So many parts of what the keeper has end between two events.
-    whole: usize,
-    /// So many of these wait for no picture.
-    quick: usize,
     ended: bool,
     /// Why nothing more comes, after what is ready.
     failed: Option<Error>,
@@ -97,8 +93,6 @@ impl Answer {
             keeper,
             ready,
             whole_events: true,
-            whole: 0,
-            quick: 0,
             ended: false,
             failed: None,
         };
@@ -115,7 +109,7 @@ impl Answer {
             while !rewriting.ended && rewriting.keeper.pending() <= HOLD {
                 rewriting.pull().await?;
             }
-            let held = rewriting.settle_all().await?;
+            let held = rewriting.keeper.settle_all().await?;
             if rewriting.ended {
                 let body = AnswerBody::Whole(held.reader());
                 return Ok(Self { status, headers, len: Some(held.len()), upstream, is_events, body });
@@ -152,7 +146,7 @@ impl Rewriting {
             if let Some(piece) = self.ready.next().await? {
                 return Ok(Some(piece));
             }
-            if self.whole == 0 {
+            if !self.keeper.has_whole() {
                 if let Some(error) = self.failed.take() {
                     return Err(error);
                 }
@@ -161,7 +155,8 @@ impl Rewriting {
                 }
                 self.fetch().await?;
             }
-            self.ready = self.give_out().await?.reader();
+            self.whole_events = self.keeper.has_whole() || self.rewriter.is_between_events();
+            self.ready = self.keeper.give_out().await?.reader();
         }
     }
 
@@ -171,24 +166,11 @@ impl Rewriting {
         // that is passed on). The events before it do not wait for it.
         while !self.ended {
             self.turn().await?;
-            if self.whole > 0 || self.rewriter.is_between_events() || self.keeper.pending() > HOLD {
+            if self.keeper.has_whole() || self.rewriter.is_between_events() || self.keeper.pending() > HOLD {
                 break;
             }
         }
         Ok(())
-    }
-
-    /// What may go out: first what waits for no picture.
-    async fn give_out(&mut self) -> Result<Body> {
-        self.whole_events = self.whole > 0 || self.rewriter.is_between_events();
-        if self.quick > 0 {
-            self.whole -= self.quick;
-            return Ok(self.keeper.at_once(std::mem::take(&mut self.quick)));
-        }
-        match std::mem::take(&mut self.whole) {
-            0 => self.settle_all().await,
-            whole => self.keeper.settle(whole).await,
-        }
     }
 
     /// Rewrites the next piece of the upstream's answer, and those behind it that have come already.
@@ -204,7 +186,7 @@ impl Rewriting {
         {
             let taken = self.take(piece).await;
             match taken {
-                Err(error) if self.whole > 0 => {
+                Err(error) if self.keeper.has_whole() => {
                     self.failed = Some(error);
                     break;
                 }
@@ -236,17 +218,9 @@ impl Rewriting {
         };
         self.keeper.take(events).await?;
         if self.ended || self.rewriter.is_between_events() {
-            self.whole = self.keeper.parts();
-            if !self.keeper.is_waiting() {
-                self.quick = self.whole;
-            }
+            self.keeper.all_whole();
         }
         Ok(())
-    }
-
-    async fn settle_all(&mut self) -> Result<Body> {
-        (self.whole, self.quick) = (0, 0);
-        self.keeper.settle(self.keeper.parts()).await
     }
 }
 

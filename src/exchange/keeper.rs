@@ -22,6 +22,10 @@ pub(super) struct Keeper {
     out: Vec<Part>,
     /// Bytes in `out`, as far as they are known.
     pending: u64,
+    /// So many of the parts end between two events of a stream, or wherever else they may be sent without the rest.
+    whole: usize,
+    /// So many of these wait for no picture.
+    quick: usize,
     /// Pictures under way, by their numbers in events.
     pictures: HashMap<u32, Incomplete>,
     commits: Vec<JoinHandle<Result<Stored, StoreError>>>,
@@ -72,6 +76,8 @@ impl Keeper {
             generation,
             out: Vec::new(),
             pending: 0,
+            whole: 0,
+            quick: 0,
             pictures: HashMap::new(),
             commits: Vec::new(),
             links: 0,
@@ -83,9 +89,17 @@ impl Keeper {
         self.pending
     }
 
-    /// How many parts are waiting to go out.
-    pub(super) fn parts(&self) -> usize {
-        self.out.len()
+    /// Whether there are parts that may be sent without those that come.
+    pub(super) fn has_whole(&self) -> bool {
+        self.whole > 0
+    }
+
+    /// All parts so far may be sent without those that come.
+    pub(super) fn all_whole(&mut self) {
+        self.whole = self.out.len();
+        if !self.is_waiting() {
+            self.quick = self.whole;
+        }
     }
 
     /// Acts on what the rewriter said.
@@ -108,6 +122,7 @@ impl Keeper {
                     }
                 }
                 Event::Link { slot, url } => self.link(slot, url),
+                Event::Between => self.all_whole(),
             }
         }
         Ok(())
@@ -118,9 +133,31 @@ impl Keeper {
         !self.commits.is_empty() || self.links > 0
     }
 
-    /// Gives out so many of the parts that are pending, when none of them [waits](Self::is_waiting).
-    pub(super) fn at_once(&mut self, parts: usize) -> Body {
+    /// Gives out what may be sent without the parts that come: first what waits for no picture. All there is, when nothing
+    /// may.
+    ///
+    /// # Errors
+    /// When a picture whose URL is in there could not be kept.
+    pub(super) async fn give_out(&mut self) -> Result<Body> {
+        match (std::mem::take(&mut self.quick), self.whole) {
+            (0, 0) => self.settle_all().await,
+            (0, whole) => self.settle(whole).await,
+            (quick, _) => Ok(self.at_once(quick)),
+        }
+    }
+
+    /// Gives out all there is.
+    ///
+    /// # Errors
+    /// As [`give_out`](Self::give_out).
+    pub(super) async fn settle_all(&mut self) -> Result<Body> {
+        self.settle(self.out.len()).await
+    }
+
+    /// Gives out so many parts, none of which waits.
+    fn at_once(&mut self, parts: usize) -> Body {
         let mut body = Body::default();
+        self.whole -= parts.min(self.whole);
         for part in self.out.drain(..parts.min(self.out.len())) {
             self.pending -= part.len();
             if let Part::Segment(segment) = part {
@@ -130,12 +167,10 @@ impl Keeper {
         body
     }
 
-    /// Waits until every picture so far is safe, and gives out so many of the parts that are pending.
-    ///
-    /// # Errors
-    /// When a picture whose URL is in there could not be kept.
-    pub(super) async fn settle(&mut self, parts: usize) -> Result<Body> {
+    /// Waits until every picture so far is safe, and gives out so many parts.
+    async fn settle(&mut self, parts: usize) -> Result<Body> {
         let mut body = Body::default();
+        (self.whole, self.quick) = (0, 0);
         let later = self.out.split_off(parts.min(self.out.len()));
         self.pending = later.iter().map(Part::len).sum();
         for part in std::mem::replace(&mut self.out, later) {

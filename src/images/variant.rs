@@ -138,7 +138,11 @@ impl Asked {
         let may = |format: Format| list.formats.contains(&format);
         let format = self.format.unwrap_or_else(|| match own {
             own if may(own) => own,
-            _ => list.formats.first().copied().unwrap_or(Format::Jpeg),
+            // Not every picture can be an AVIF: who has not asked for one gets another, if there is one.
+            _ => {
+                let first = list.formats.iter().find(|format| **format != Format::Avif).or(list.formats.first());
+                first.copied().unwrap_or(Format::Jpeg)
+            }
         });
         let format = match format {
             Format::Png if self.format.is_none() && takes_webp && may(Format::Webp) => Format::Webp,
@@ -257,6 +261,11 @@ mod tests {
             ("w=256", Format::Gif, "w256-q80.jpg"),
         ] {
             assert_eq!(asked(query).of(own, &list(), false).unwrap().name(), name, "{query}");
+        }
+        let modern = config::Variants { formats: vec![Format::Avif, Format::Webp], ..list() };
+        for (formats, name) in [(2, "w256.webp"), (1, "w256-q80.avif")] {
+            let list = config::Variants { formats: modern.formats[..formats].to_vec(), ..list() };
+            assert_eq!(asked("w=256").of(Format::Png, &list, false).unwrap().name(), name);
         }
         let webp = |query: &str, own| asked(query).of(own, &list(), true).unwrap().name();
         assert_eq!(webp("w=256", Format::Png), "w256.webp");

@@ -20,7 +20,7 @@ pub enum Encode {
     Png,
     /// Without loss: there is no mature encoder with loss in plain Rust. A photo is larger than as JPEG.
     Webp,
-    /// `quality` from 1 to 100. Less than half of a JPEG, for twenty times the work, which cannot be interrupted: at most
+    /// `quality` from 1 to 100. About half of a JPEG, for twenty times the work, which cannot be interrupted: at most
     /// [`Encode::AVIF_PIXELS`]. It has no colour profile.
     Avif {
         quality: u8,
@@ -51,6 +51,15 @@ impl Encode {
         }
     }
 
+    /// Whether a picture of this size can be written.
+    pub(super) fn check(self, width: u32, height: u32) -> Result<(), PixelError> {
+        let is_avif = matches!(self, Encode::Avif { .. });
+        if is_avif && u64::from(width) * u64::from(height) > Self::AVIF_PIXELS {
+            return Err(PixelError::TooLargeForAvif);
+        }
+        Ok(())
+    }
+
     /// The way to write this format; `None` for one that cannot be written.
     pub fn to(format: Format, quality: u8) -> Option<Self> {
         match format {
@@ -68,9 +77,7 @@ impl Encode {
         profile: Option<Vec<u8>>,
         out: impl Write,
     ) -> Result<(), PixelError> {
-        let size = u64::from(pixels.width()) * u64::from(pixels.height());
         match self {
-            Encode::Avif { .. } if size > Self::AVIF_PIXELS => return Err(PixelError::TooLargeForAvif),
             Encode::Avif { quality } => {
                 let quality = quality.clamp(1, 100);
                 let encoder =

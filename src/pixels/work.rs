@@ -44,7 +44,11 @@ pub(super) fn resize<W: Write>(
     mut out: W,
     deadline: Instant,
 ) -> Result<Made<W>, PixelError> {
-    let decoded = open(source, deadline)?.decode(deadline)?;
+    let opened = open(source, deadline)?;
+    let (width, height) = upright(opened.orientation, opened.width, opened.height);
+    let plan = fit.plan(width, height);
+    encode.check(plan.width, plan.height)?;
+    let decoded = opened.decode(deadline)?;
     in_time(deadline)?;
     let profile = decoded.profile.clone();
     let pixels = shrink(decoded, fit)?;

@@ -23,6 +23,8 @@ pub enum Event {
     Release { picture: u32, tail: Bytes },
     /// The answer names a picture by an http(s) URL.
     Link { slot: Slot, url: String },
+    /// What has been said so far ends between two events of a stream; the next one has a picture in it, or is long.
+    Between,
 }
 
 /// Where a picture stood, and what to write there.
@@ -55,6 +57,8 @@ pub enum Fill {
 #[derive(Debug)]
 pub struct Events {
     copy: BytesMut,
+    /// Where in `copy` the event of the stream begins that is under way.
+    begun: Option<usize>,
     /// Bytes copied and events pushed so far.
     said: u64,
     data: Option<(u32, Vec<u8>)>,
@@ -68,7 +72,7 @@ pub struct Events {
 impl Events {
     /// At most this many pictures and links are told; further ones are to stay as they came.
     pub fn at_most(pictures: usize) -> Self {
-        Self { copy: BytesMut::new(), said: 0, data: None, queue: Vec::new(), left: pictures, refused: 0 }
+        Self { copy: BytesMut::new(), begun: None, said: 0, data: None, queue: Vec::new(), left: pictures, refused: 0 }
     }
 
     /// Bytes that leave as they are.
@@ -86,6 +90,16 @@ impl Events {
     pub fn take_back(&mut self, len: usize) {
         self.said -= len as u64;
         self.copy.truncate(self.copy.len().saturating_sub(len));
+    }
+
+    /// An event of a stream begins. Should it have a picture, what was said before need not wait for that.
+    pub fn event_begins(&mut self) {
+        self.begun = Some(self.copy.len());
+    }
+
+    /// It has ended.
+    pub fn event_ends(&mut self) {
+        self.begun = None;
     }
 
     /// Decoded bytes of a picture are appended to this. They need no raw text.
@@ -138,6 +152,10 @@ impl Events {
 
     fn flush(&mut self) {
         self.flush_data();
+        if let Some(before) = self.begun.take().filter(|before| (1..=self.copy.len()).contains(before)) {
+            self.queue.push(Event::Copy(self.copy.split_to(before).freeze()));
+            self.queue.push(Event::Between);
+        }
         if !self.copy.is_empty() {
             self.queue.push(Event::Copy(self.copy.split().freeze()));
         }

@@ -53,6 +53,11 @@ impl Default for Framer {
 }
 
 impl Framer {
+    /// Whether the next byte begins a line.
+    pub(super) fn is_between_lines(&self) -> bool {
+        self.state == State::Start && self.name.is_empty() && !self.after_cr
+    }
+
     /// Splits the next piece.
     pub(super) fn push(&mut self, piece: &[u8], mut tell: impl FnMut(Line<'_>)) {
         let mut rest = piece;

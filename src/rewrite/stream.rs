@@ -74,9 +74,19 @@ impl StreamRewriter {
 
     /// Takes the next piece of the stream.
     pub fn push(&mut self, piece: &[u8]) -> Vec<Event> {
-        let piece = self.without_bom(piece);
+        let mut piece = self.without_bom(piece);
         let Self { framer, current, writer, events, .. } = self;
-        framer.push(piece, |line| current.line(line, writer, events));
+        while !piece.is_empty() {
+            let (event, later) = piece.split_at(end_of_event(piece));
+            piece = later;
+            // Most are the one before but for their text: these need not be taken apart, nor copied together.
+            let is_at_start = framer.is_between_lines() && current.is_between_events();
+            let whole = event.strip_suffix(b"\n").filter(|whole| is_at_start && whole.ends_with(b"\n"));
+            let whole = whole.filter(|whole| whole.len() <= WHOLE);
+            if !whole.is_some_and(|whole| writer.in_envelope(whole, b"\n", events)) {
+                framer.push(event, |line| current.line(line, writer, events));
+            }
+        }
         self.events.take()
     }
 
@@ -130,6 +140,11 @@ impl StreamRewriter {
 // === impl Current ===
 
 impl Current {
+    /// Nothing has come of the next event.
+    fn is_between_events(&self) -> bool {
+        !self.begun && !self.flowing
+    }
+
     fn line(&mut self, line: Line<'_>, writer: &mut Writer, events: &mut Events) {
         let (tag, bytes) = match line {
             Line::Rest(bytes) if !self.begun => return writer.rest(bytes, events),
@@ -145,6 +160,7 @@ impl Current {
             self.begun = tag != Tag::Blank;
             self.flowing = self.begun;
             if !self.flowing {
+                events.event_ends();
                 writer.document.texts().begin(Outline::default());
             }
             return;
@@ -179,7 +195,9 @@ impl Current {
         writer.document.texts().begin(outline);
         let data = self.only_data().map(|(start, _)| start);
         let blank = blank.len();
+        events.event_begins();
         self.flow(writer, events);
+        events.event_ends();
         let (event, blank) = self.bytes.split_at(self.bytes.len() - blank.min(self.bytes.len()));
         writer.remember(data, event, blank);
         writer.document.texts().begin(Outline::default());
@@ -193,6 +211,7 @@ impl Current {
         let name = open_string(&self.bytes);
         writer.flush(|field| (name != Some(field.name)).then_some(Close::Pause), events);
         writer.document.texts().begin(Outline::too_long());
+        events.event_begins();
         self.flow(writer, events);
         // A picture follows, and its memory is spent elsewhere.
         self.bytes = Vec::new();
@@ -252,6 +271,12 @@ impl Current {
         let mut start = 0;
         self.lines.iter().map(move |(tag, end)| (*tag, (std::mem::replace(&mut start, *end), *end)))
     }
+}
+
+/// Where the first empty line of this text ends, if it is one of LF; else where the text ends.
+fn end_of_event(text: &[u8]) -> usize {
+    let mut ends = memchr::memchr_iter(b'\n', text);
+    ends.find(|at| text.get(at + 1) == Some(&b'\n')).map_or(text.len(), |at| at + 2)
 }
 
 /// The key of the string that is open at the end of this JSON, if it may be one whose text goes on.

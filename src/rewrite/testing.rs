@@ -51,6 +51,7 @@ impl Renderer {
     pub(super) fn events(&mut self, events: Vec<Event>) {
         for event in events {
             match event {
+                Event::Between => {}
                 Event::Copy(bytes) => self.out.extend(bytes),
                 Event::Start { picture, slot } => {
                     let fresh = UnderWay { slot, bytes: Vec::new(), plain: 0, raw: Vec::new() };

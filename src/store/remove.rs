@@ -96,7 +96,6 @@ impl Inner {
         remove(&files.layout.blob(id, record.format)).doing("evicting a picture")?;
         self.lookup.forget(id);
         self.index.put(files.entry(&record));
-        // After the bytes: who keeps a variant meanwhile looks for them then.
         if let Err(e) = variants::remove(&files.layout, id) {
             log::warn!("variants of picture {id} could not be removed with it: {e}");
         }

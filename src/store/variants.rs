@@ -63,10 +63,13 @@ impl Store {
         blocking(move || {
             inner.space.check()?;
             let layout = &inner.files.layout;
-            write(layout, &id, &name, &bytes).doing("keeping a variant")?;
-            // Who takes the picture away removes its variants after its bytes; so whichever of us comes last removes this.
-            if !is_here(layout, &id) {
-                return remove(layout, &id).doing("removing variants");
+            {
+                // The picture may be coming back or going just now.
+                let _gate = inner.files.alone(&id);
+                if !is_here(layout, &id) {
+                    return Ok(());
+                }
+                write(layout, &id, &name, &bytes).doing("keeping a variant")?;
             }
             inner.variants.grown(layout, bytes.len() as u64, budget).doing("making room for variants")
         })
@@ -93,8 +96,7 @@ fn is_here(layout: &Layout, id: &PictureId) -> bool {
 /// Removes all variants of a picture.
 pub(super) fn remove(layout: &Layout, id: &PictureId) -> io::Result<()> {
     match fs::remove_dir_all(layout.variants(id)) {
-        // Not empty: one was kept just now, and whoever did that looks whether it may stay.
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result,
     }
 }
@@ -149,6 +151,9 @@ impl Variants {
 fn sweep(layout: &Layout, most: u64) -> io::Result<u64> {
     let hours = hours(layout)?;
     let mut left = hours.values().sum::<u64>();
+    if left <= most {
+        return Ok(left);
+    }
     let Some(last) = hours.iter().find_map(|(hour, bytes)| {
         left = left.saturating_sub(*bytes);
         (left <= most).then_some(*hour)
@@ -182,11 +187,17 @@ fn hours(layout: &Layout) -> io::Result<BTreeMap<u64, u64>> {
 }
 
 /// Every variant: its path, the hour it was last read (or made, where the file system does not tell), its length. Folders
-/// that are empty go.
+/// that are empty go, and those whose picture is not here (a crash came between the two).
 fn walk(layout: &Layout, mut see: impl FnMut(&Path, u64, u64) -> io::Result<()>) -> io::Result<()> {
     for shard in entries(&layout.all_variants())? {
         for picture in entries(&shard?.path())? {
-            let picture = picture?.path();
+            let picture = picture?;
+            let id: Option<PictureId> = picture.file_name().to_str().and_then(|name| name.parse().ok());
+            if let Some(id) = id.filter(|id| !is_here(layout, id)) {
+                remove(layout, &id)?;
+                continue;
+            }
+            let picture = picture.path();
             for variant in entries(&picture)? {
                 let variant = variant?;
                 let Ok(meta) = variant.metadata() else { continue };
@@ -268,6 +279,25 @@ mod tests {
         // Made while it was being deleted.
         store.keep_variant(facts.id, NAME, Bytes::from_static(b"small"), 1 << 20).await.unwrap();
         assert_eq!(files(dir.path()), 0);
+    }
+
+    #[tokio::test]
+    async fn what_only_seems_to_be_over_the_budget_stays_and_what_has_no_picture_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path(), 0);
+        let (facts, other) = (with_picture(&store, b"").await, with_picture(&store, b"other").await);
+        let keep = async |id| store.keep_variant(id, NAME, vec![7; 1000].into(), 20_000).await.unwrap();
+        keep(other.id).await;
+        // Each takes the place of the one before.
+        for _ in 0..30 {
+            keep(facts.id).await;
+        }
+        assert_eq!(files(dir.path()), 2);
+        let blob = Layout::create(dir.path()).unwrap().blob(&other.id, other.format);
+        fs::rename(&blob, blob.with_extension("elsewhere")).unwrap();
+        assert_eq!(files(dir.path()), 1);
+        keep(other.id).await;
+        assert_eq!(files(dir.path()), 1);
     }
 
     #[tokio::test]

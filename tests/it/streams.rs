@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::{
     framings::in_front_of,
     harness::{
-        Answer, House, KEY,
+        Answer, Held, House, KEY,
         raw::{Raw, Then},
         wire::{Wire, post},
     },
@@ -208,4 +208,22 @@ async fn an_event_does_not_wait_for_a_long_one_that_has_begun() {
     let raw = Raw::new([text], Then::GoOn).await;
     // The rest of the long one never comes.
     wire_up_to(&in_front_of(&raw).await, &delta("first")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn text_does_not_wait_for_a_picture_that_came_with_it() {
+    let held = Held::new(200, "image/png", "never").await;
+    let picture = json!({ "type": "image_url", "image_url": { "url": held.url("/picture.png") } });
+    let event = json!({ "choices": [ { "index": 0, "delta": { "content": "second", "images": [ picture ] } } ] });
+    let event = format!("data: {event}\n\n");
+    let text = format!("{STREAMED}{}{:x}\r\n{event}\r\n", chunk("first"), event.len());
+    let raw = Raw::new([text], Then::GoOn).await;
+    let house = House::builder()
+        .upstream(&raw.upstream())
+        .models("    - { name: \"*\", targets: [ { upstream: raw } ] }")
+        .line("fetch: { allow: [ 127.0.0.0/8 ], timeout: 40s }")
+        .start()
+        .await;
+    wire_up_to(&house, &delta("first")).await;
+    held.asked().await;
 }

@@ -139,6 +139,7 @@ impl Writer {
             return false;
         }
         let said = events.said();
+        events.event_begins();
         events.copy(before);
         let texts = self.document.texts();
         texts.go_on(*field, url_slot, text, events);
@@ -152,6 +153,7 @@ impl Writer {
             events.copy(blank);
             self.left_out = 0;
         }
+        events.event_ends();
         let (field, held) = (*field, self.document.texts().is_holding());
         if !held {
             self.patterns.clear();

@@ -39,6 +39,11 @@ impl Held {
         Self { addr, gate, asked, serving }
     }
 
+    /// The URL of something there.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.addr)
+    }
+
     /// Its entry under `upstreams:`, named `held`.
     pub fn upstream(&self) -> String {
         format!("{{ name: held, base_url: \"http://{}/v1\" }}", self.addr)
