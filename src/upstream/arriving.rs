@@ -1,6 +1,6 @@
 //! An answer of which what has come can be taken without waiting for more.
 
-use std::{fmt, pin::Pin};
+use std::{fmt, future::poll_fn, pin::Pin};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{
@@ -11,7 +11,8 @@ use futures_util::{
 use super::{Failure, Incoming};
 
 /// Short pieces that have come already are joined up to this length. A model's deltas come as a chunk each: what a piece
-/// costs on its way, whatever its length, is then paid once for many of them.
+/// costs on its way, whatever its length, is then paid once for many of them. One that had to be waited for comes alone: it
+/// is on its way sooner, and most often there is none behind it.
 const JOINED: usize = 16 * 1024;
 
 /// The rest of an answer's body.
@@ -22,7 +23,7 @@ pub struct Arriving {
     pieces: Fuse<Pieces>,
     /// What came behind joined pieces and was not joined to them.
     next: Option<Result<Bytes, Failure>>,
-    /// There was no more when the last piece was given out.
+    /// There is nothing behind the last piece: it had to be waited for, or that was looked for.
     dry: bool,
 }
 
@@ -45,11 +46,17 @@ impl Arriving {
     /// # Errors
     /// The same.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
-        let piece = match self.next.take() {
-            Some(piece) => Some(piece),
-            None => self.pieces.next().await,
-        };
-        Ok(piece.transpose()?.map(|piece| self.joined(piece)))
+        if let Some(piece) = self.next.take() {
+            return piece.map(|piece| Some(self.joined(piece)));
+        }
+        self.dry = false;
+        let piece = poll_fn(|cx| {
+            let piece = self.pieces.poll_next_unpin(cx);
+            self.dry |= piece.is_pending();
+            piece
+        });
+        let piece = piece.await.transpose()?;
+        Ok(if self.dry { piece } else { piece.map(|piece| self.joined(piece)) })
     }
 
     /// What [`chunk`](Self::chunk) would give at once; `None` when it would wait, as far as is known.
