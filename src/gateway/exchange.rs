@@ -33,6 +33,8 @@ struct Delivery<'a> {
     listening: bool,
     /// The header went out before the upstream's own came.
     begun: Option<Pulse>,
+    /// The last byte sent is a CR: an LF behind it belongs to the same line end.
+    after_cr: bool,
 }
 
 /// Says "still here" in an answer. What says so, every client skips.
@@ -45,9 +47,13 @@ enum Pulse {
 }
 
 impl Pulse {
-    fn bytes(self) -> Bytes {
+    /// A comment is one line with one line end (WHATWG HTML, section 9.2.5). A blank line behind it would end an event, and
+    /// decoders that remember the last id would see an empty one. `after_cr`: behind a CR the line ends with a CR too, so
+    /// that an LF that comes late does not become a blank line.
+    fn bytes(self, after_cr: bool) -> Bytes {
         Bytes::from_static(match self {
-            Self::Events => b": keep-alive\n\n",
+            Self::Events if after_cr => b": keep-alive\r",
+            Self::Events => b": keep-alive\n",
             Self::Json => b"\n",
         })
     }
@@ -107,7 +113,8 @@ impl Gateway {
         let images = exchange.images();
         let (on_disconnect, heartbeat) = (images.on_disconnect, images.heartbeat.clone());
         let silence = Silence::default();
-        let mut delivery = Delivery { session, ctx, on_disconnect, heartbeat, silence, listening: true, begun: None };
+        let mut delivery =
+            Delivery { session, ctx, on_disconnect, heartbeat, silence, listening: true, begun: None, after_cr: false };
         let pulse = if exchange.wants_events() { Pulse::Events } else { Pulse::Json };
         let Ok(answer) = delivery.wait(Box::pin(exchange.run()), pulse).await else {
             return Ok(());
@@ -144,7 +151,7 @@ impl Delivery<'_> {
                 self.begun = Some(pulse);
                 self.head(StatusCode::OK, pulse.headers(), None).await;
             }
-            self.write(pulse.bytes(), false).await;
+            self.write(pulse.bytes(self.after_cr), false).await;
         }
     }
 
@@ -221,7 +228,7 @@ impl Delivery<'_> {
             if let Some(piece) = self.work_or_silence(&mut next, pulse).await? {
                 return Ok(piece);
             }
-            self.write(pulse.map(Pulse::bytes).unwrap_or_default(), false).await;
+            self.write(pulse.map(|pulse| pulse.bytes(self.after_cr)).unwrap_or_default(), false).await;
         }
     }
 
@@ -317,6 +324,9 @@ impl Delivery<'_> {
 
     /// Writes to the client, if it is there.
     async fn write(&mut self, piece: Bytes, end: bool) {
+        if let Some(last) = piece.last() {
+            self.after_cr = *last == b'\r';
+        }
         self.listening =
             self.listening && self.session.as_downstream_mut().write_response_body(piece, end).await.is_ok();
         self.silence.broken();

@@ -292,18 +292,23 @@ mod tests {
                 "dada data:imag data:image/ data:image/png;x".into(),
                 "dada data:imag data:image/ data:image/png;x".into(),
             ),
-            (format!("data:imagedata:image/png;base64,{p}"), format!("data:image{u}")),
+            // A scheme does not begin in the middle of a word.
+            (format!("data:imagedata:image/png;base64,{p}"), format!("data:imagedata:image/png;base64,{p}")),
+            (format!("x.data:image/png;base64,{p}"), format!("x.data:image/png;base64,{p}")),
+            (format!("x:data:image/png;base64,{p}"), format!("x:{u}")),
+            (format!("图data:image/png;base64,{p}"), format!("图{u}")),
             (format!("data:image/png|data:image/png;base64,{p}"), format!("data:image/png|{u}")),
             // A payload that is no picture may end with the start of another URI, wherever it is cut.
             (
-                format!("data:image/png;base64,{z}data:image/png;base64,{p}) data:image/png;base64,{p}"),
-                format!("data:image/png;base64,{z}{u}) {u}"),
+                format!("data:image/png;base64,{z}/data:image/png;base64,{p}) data:image/png;base64,{p}"),
+                format!("data:image/png;base64,{z}/{u}) {u}"),
             ),
             (format!("data:image/png;base64,data:image/png;base64,{p}"), format!("data:image/png;base64,{u}")),
             (format!("data:image/png;base64,{z}dat"), format!("data:image/png;base64,{z}dat")),
-            // The `d` of an escape begins nothing; that of a backslash and an `u` does.
+            // The `d` of an escape begins nothing; one behind an escape may.
             (format!("\\u001data:image/png;base64,{p}"), format!("\\u001data:image/png;base64,{p}")),
-            (format!("\\\\u00data:image/png;base64,{p}"), format!("\\\\u00{u}")),
+            (format!("\\u001fdata:image/png;base64,{p}"), format!("\\u001f{u}")),
+            (format!("\\u0041data:image/png;base64,{p}"), format!("\\u0041data:image/png;base64,{p}")),
         ] {
             let text = format!(r#"{{"choices":[{{"message":{{"content":"{content}","refusal":null}}}}]}}"#);
             let expected = format!(r#"{{"choices":[{{"message":{{"content":"{expected}","refusal":null}}}}]}}"#);

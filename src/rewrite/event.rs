@@ -2,6 +2,9 @@
 
 use bytes::{Bytes, BytesMut};
 
+/// How many bytes of stream events wait at most, about.
+const MOST_WAITING: usize = 64 * 1024;
+
 /// One thing a rewriter found, in the order of the input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -52,13 +55,28 @@ pub enum Fill {
     Base64ThenUrl(Bytes),
 }
 
+/// The text of a stream that has come in and has not gone out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeldText {
+    /// All text has gone out.
+    None,
+    /// Some text may be the start of a picture.
+    Text,
+    /// A picture has begun in some text.
+    Picture,
+}
+
 /// Collects events; neighbouring copies become one, and so does the data of one picture: data have no place among copies, so
 /// the many short ones of a stream become one of each kind. Counts pictures, and lets so many pass and no more.
 #[derive(Debug)]
 pub struct Events {
     copy: BytesMut,
-    /// Where in `copy` the event of the stream begins that is under way.
-    begun: Option<usize>,
+    /// Where in `copy` the event of the stream begins that is under way, and whether no text was held then. `None` too once
+    /// some of that event has been queued.
+    begun: Option<(usize, bool)>,
+    /// Stream events that wait, as they came, because their last text may be the start of a picture. `copy` then holds the
+    /// same events rewritten. One of the two goes out.
+    waiting: Option<Vec<u8>>,
     /// Bytes copied and events pushed so far.
     said: u64,
     data: Option<(u32, Vec<u8>)>,
@@ -72,7 +90,16 @@ pub struct Events {
 impl Events {
     /// At most this many pictures and links are told; further ones are to stay as they came.
     pub fn at_most(pictures: usize) -> Self {
-        Self { copy: BytesMut::new(), begun: None, said: 0, data: None, queue: Vec::new(), left: pictures, refused: 0 }
+        Self {
+            copy: BytesMut::new(),
+            begun: None,
+            waiting: None,
+            said: 0,
+            data: None,
+            queue: Vec::new(),
+            left: pictures,
+            refused: 0,
+        }
     }
 
     /// Bytes that leave as they are.
@@ -92,14 +119,56 @@ impl Events {
         self.copy.truncate(self.copy.len().saturating_sub(len));
     }
 
-    /// An event of a stream begins. Should it have a picture, what was said before need not wait for that.
-    pub fn event_begins(&mut self) {
-        self.begun = Some(self.copy.len());
+    /// An event of a stream begins. Should it have a picture, what was said before need not wait for that. `text`: the text
+    /// of earlier events that is held.
+    pub fn event_begins(&mut self, text: HeldText) {
+        self.begun = Some((self.copy.len(), text == HeldText::None));
     }
 
-    /// It has ended.
-    pub fn event_ends(&mut self) {
+    /// The event has ended. `original`: its bytes as they came. Events wait from the first whose text is
+    /// [held](HeldText::Text) until that text is known to be none of a picture: then all leave as they came. Once a picture
+    /// has begun, or more than 64 KiB wait, they leave rewritten.
+    pub fn event_ends(&mut self, original: [&[u8]; 2], text: HeldText) {
+        let begun = self.begun.take();
+        if self.waiting.is_some() {
+            original.iter().for_each(|bytes| self.came(bytes));
+        } else if let (HeldText::Text, Some((begun, true))) = (text, begun) {
+            let before = self.copy.split_to(begun);
+            self.queue_copy(before);
+            self.waiting = Some(original.concat());
+        }
+        self.settle(text);
+    }
+
+    /// An event has ended whose bytes [came](Self::came) one by one.
+    pub fn long_event_ends(&mut self, text: HeldText) {
         self.begun = None;
+        self.settle(text);
+    }
+
+    /// Some bytes of events have come: if any event waits, they wait too.
+    pub fn came(&mut self, bytes: &[u8]) {
+        if let Some(waiting) = &mut self.waiting {
+            waiting.extend_from_slice(bytes);
+            if waiting.len() > MOST_WAITING {
+                self.waiting = None;
+            }
+        }
+    }
+
+    /// Lets go of events that wait, once no text is held: as they came.
+    pub fn settle(&mut self, text: HeldText) {
+        if text == HeldText::None
+            && let Some(waiting) = self.waiting.take()
+        {
+            self.copy.clear();
+            self.copy.extend_from_slice(&waiting);
+        }
+    }
+
+    /// Whether events of the stream wait.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
     }
 
     /// Decoded bytes of a picture are appended to this. They need no raw text.
@@ -144,20 +213,30 @@ impl Events {
         self.refused
     }
 
-    /// Takes out everything said so far.
+    /// Takes out everything said so far, without events that wait.
     pub fn take(&mut self) -> Vec<Event> {
-        self.flush();
+        if self.waiting.is_none() {
+            self.flush();
+        }
         std::mem::take(&mut self.queue)
     }
 
     fn flush(&mut self) {
+        self.waiting = None;
         self.flush_data();
-        if let Some(before) = self.begun.take().filter(|before| (1..=self.copy.len()).contains(before)) {
-            self.queue.push(Event::Copy(self.copy.split_to(before).freeze()));
+        let begun = self.begun.take().map(|(before, _)| before);
+        if let Some(before) = begun.filter(|before| (1..=self.copy.len()).contains(before)) {
+            let before = self.copy.split_to(before);
+            self.queue_copy(before);
             self.queue.push(Event::Between);
         }
-        if !self.copy.is_empty() {
-            self.queue.push(Event::Copy(self.copy.split().freeze()));
+        let copy = self.copy.split();
+        self.queue_copy(copy);
+    }
+
+    fn queue_copy(&mut self, copy: BytesMut) {
+        if !copy.is_empty() {
+            self.queue.push(Event::Copy(copy.freeze()));
         }
     }
 

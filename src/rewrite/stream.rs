@@ -4,14 +4,19 @@
 //! held back from earlier ones can go out before the event that ends it; past 32 KiB (a picture in one line) it is
 //! rewritten while it arrives.
 //!
-//! Text may carry a picture over any number of deltas, cut anywhere. What may be the start of a picture is held back and
-//! its event leaves with the text it still has. One that has none left and says nothing else that is new is left out, but
-//! for one in every 512 KiB, as a sign of life. Held text that turns out to be no picture is released unchanged; deltas may
-//! come out coalesced, the joined text is identical.
+//! Text may carry a picture over any number of deltas, cut anywhere. An event whose text ends with what may be the start of a
+//! picture waits, and so do the events behind it, up to 64 KiB. When the text turns out to be no picture, all of them leave byte
+//! for byte. When a picture begins, they leave with the text that they still have. After that, deltas that carry only text of
+//! the picture are dropped, except one in every 512 KiB as a sign of life.
+//!
+//! Past 64 KiB, held text is moved: it leaves in the event that releases it, or in an event of its own. The joined text is
+//! identical.
 
 #[cfg(test)]
 mod model;
 mod pattern;
+#[cfg(test)]
+mod plain;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -23,6 +28,7 @@ use writer::Writer;
 use super::{
     Event, Events,
     document::Rules,
+    event::HeldText,
     json::Name,
     outline::{Close, Outline},
     sse::{Framer, Line},
@@ -99,12 +105,14 @@ impl StreamRewriter {
             writer.flush(|_| Some(Close::Finish), events);
         }
         let separator = current.separator();
+        events.came(&current.bytes);
         current.flow(writer, events);
         writer.end_data(events);
         if writer.document.texts().is_holding() {
             events.copy(separator);
             writer.flush(|_| Some(Close::Finish), events);
         }
+        events.settle(HeldText::None);
         self.events.take()
     }
 
@@ -115,7 +123,7 @@ impl StreamRewriter {
 
     /// Whether what has come out so far ends with an event: a comment may follow.
     pub fn is_between_events(&self) -> bool {
-        !self.current.flowing
+        !self.current.flowing || self.events.is_waiting()
     }
 
     /// Drops a byte-order mark at the very start, which may come in pieces.
@@ -147,7 +155,10 @@ impl Current {
 
     fn line(&mut self, line: Line<'_>, writer: &mut Writer, events: &mut Events) {
         let (tag, bytes) = match line {
-            Line::Rest(bytes) if !self.begun => return writer.rest(bytes, events),
+            Line::Rest(bytes) if !self.begun => {
+                events.came(bytes);
+                return writer.rest(bytes, events);
+            }
             Line::Rest(bytes) => (Tag::End, bytes),
             Line::DataStart(bytes) => (Tag::DataStart, bytes),
             Line::Data(bytes) => (Tag::Data, bytes),
@@ -156,11 +167,12 @@ impl Current {
             Line::Blank(bytes) => (Tag::Blank, bytes),
         };
         if self.flowing {
+            events.came(bytes);
             writer.piece(tag, bytes, events);
             self.begun = tag != Tag::Blank;
             self.flowing = self.begun;
             if !self.flowing {
-                events.event_ends();
+                events.long_event_ends(writer.document.texts().held());
                 writer.document.texts().begin(Outline::default());
             }
             return;
@@ -168,6 +180,7 @@ impl Current {
         self.begun = tag != Tag::Blank;
         if self.begun && self.bytes.len() + bytes.len() > WHOLE {
             self.too_long(writer, events);
+            events.came(bytes);
             return writer.piece(tag, bytes, events);
         }
         self.bytes.extend_from_slice(bytes);
@@ -195,10 +208,10 @@ impl Current {
         writer.document.texts().begin(outline);
         let data = self.only_data().map(|(start, _)| start);
         let blank = blank.len();
-        events.event_begins();
+        events.event_begins(writer.document.texts().held());
         self.flow(writer, events);
-        events.event_ends();
         let (event, blank) = self.bytes.split_at(self.bytes.len() - blank.min(self.bytes.len()));
+        events.event_ends([event, blank], writer.document.texts().held());
         writer.remember(data, event, blank);
         writer.document.texts().begin(Outline::default());
         self.bytes.clear();
@@ -211,7 +224,8 @@ impl Current {
         let name = open_string(&self.bytes);
         writer.flush(|field| (name != Some(field.name)).then_some(Close::Pause), events);
         writer.document.texts().begin(Outline::too_long());
-        events.event_begins();
+        events.event_begins(writer.document.texts().held());
+        events.came(&self.bytes);
         self.flow(writer, events);
         // A picture follows, and its memory is spent elsewhere.
         self.bytes = Vec::new();

@@ -2,6 +2,7 @@
 
 use super::{
     Events, Slot,
+    event::HeldText,
     json::Name,
     outline::{Close, Outline},
     text::TextScanner,
@@ -22,6 +23,8 @@ pub(super) struct Field {
 #[derive(Debug, Default)]
 pub(super) struct Texts {
     open: Vec<(Field, TextScanner)>,
+    /// Fields whose last character is one of a word: no picture begins right behind it.
+    in_word: Vec<Field>,
     /// What is known of the document at hand.
     pub(super) outline: Outline,
     /// Places of the choices of the document at hand, in order, as far as they are known before.
@@ -43,17 +46,33 @@ impl Texts {
         self.looked_into = 0;
     }
 
-    /// A scanner for a text that ends with its string.
+    /// A scanner for a text that begins and ends with its string.
     pub(super) fn fresh(&mut self, slot: Slot) -> TextScanner {
         self.numbers = self.numbers.wrapping_add(1).max(1);
         TextScanner::new(slot, self.numbers)
     }
 
-    /// The scanner of a field, as it was left, or a new one.
+    /// The scanner of a field, as it was left, or a new one that goes on with the field's text.
     pub(super) fn take(&mut self, field: Field, slot: Slot) -> TextScanner {
         match self.open.iter().position(|(open, _)| *open == field) {
             Some(at) => self.open.swap_remove(at).1,
-            None => self.fresh(slot),
+            None => {
+                let in_word = self.in_word.contains(&field);
+                self.fresh(slot).behind(in_word)
+            }
+        }
+    }
+
+    /// Remembers how far the text of a field has come.
+    fn note(&mut self, field: Field, in_word: bool) {
+        let known = self.in_word.iter().position(|known| *known == field);
+        match (known, in_word) {
+            (Some(at), false) => {
+                self.in_word.swap_remove(at);
+            }
+            // A field that is not remembered may hold a letter or two too much.
+            (None, true) if self.in_word.len() < MOST_HOLDING => self.in_word.push(field),
+            _ => {}
         }
     }
 
@@ -63,7 +82,9 @@ impl Texts {
             Some((_, scanner)) if !raw.is_empty() => {
                 scanner.push(raw, events);
                 if !scanner.is_holding() {
+                    let in_word = scanner.is_in_word();
                     self.open.retain(|(open, _)| *open != field);
+                    self.note(field, in_word);
                 }
             }
             Some(_) => {}
@@ -77,7 +98,8 @@ impl Texts {
 
     /// The field's string ends; its text goes on in another document, unless this one closes it.
     pub(super) fn put(&mut self, field: Field, mut scanner: TextScanner, events: &mut Events) {
-        match self.outline.within(field) {
+        let close = self.outline.within(field);
+        match close {
             _ if self.open.len() >= MOST_HOLDING => scanner.finish(events),
             Some(Close::Finish) => scanner.finish(events),
             Some(Close::Pause) => scanner.pause(events),
@@ -85,12 +107,25 @@ impl Texts {
         }
         if scanner.is_holding() {
             self.open.push((field, scanner));
+        } else {
+            self.note(field, close != Some(Close::Finish) && scanner.is_in_word());
         }
     }
 
     /// Whether any text is held back.
     pub(super) fn is_holding(&self) -> bool {
         !self.open.is_empty()
+    }
+
+    /// What text is held back.
+    pub(super) fn held(&self) -> HeldText {
+        if self.open.is_empty() {
+            HeldText::None
+        } else if self.open.iter().any(|(_, scanner)| scanner.has_picture()) {
+            HeldText::Picture
+        } else {
+            HeldText::Text
+        }
     }
 
     /// The fields that hold text back.
@@ -113,7 +148,9 @@ impl Texts {
             Close::Pause => scanner.pause(events),
         }
         if !scanner.is_holding() {
+            let in_word = close != Close::Finish && scanner.is_in_word();
             self.open.swap_remove(at);
+            self.note(field, in_word);
         }
     }
 }

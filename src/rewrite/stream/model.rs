@@ -49,12 +49,44 @@ enum Fragment {
     Cut,
 }
 
+/// What a field has said so far, with base64 in it and with URLs.
+#[derive(Clone, Debug, Default)]
+struct Spoken {
+    raw: String,
+    left: String,
+}
+
+/// The texts of one choice.
+#[derive(Debug, Default)]
+struct Texts {
+    content: Spoken,
+    parts: Spoken,
+    thoughts: Spoken,
+}
+
+impl Spoken {
+    fn say(&mut self, fragments: &[Fragment]) -> (String, String) {
+        let known = (self.raw.len(), self.left.len());
+        for fragment in fragments {
+            let (raw, left) = fragment.texts(self.raw.ends_with(|last: char| last.is_ascii_alphanumeric()));
+            self.raw.push_str(&raw);
+            self.left.push_str(&left);
+        }
+        // A picture at the very end of what is said needs nothing behind it.
+        self.raw.truncate(self.raw.trim_end().len().max(known.0));
+        self.left.truncate(self.left.trim_end().len().max(known.1));
+        (self.raw[known.0..].to_owned(), self.left[known.1..].to_owned())
+    }
+}
+
 impl Fragment {
-    /// As the upstream writes it, and as it is to leave.
-    fn texts(self) -> (String, String) {
+    /// As the upstream writes it, and as it is to leave. `in_word`: behind a letter or a digit.
+    fn texts(self, in_word: bool) -> (String, String) {
         let uri = format!("data:image/png;base64,{PNG_BASE64}");
         let around = |before: &str, behind: &str| {
-            (format!("{before}{uri}{behind}"), format!("{before}{}{behind}", Renderer::url(PNG)))
+            let raw = format!("{before}{uri}{behind}");
+            let url = format!("{before}{}{behind}", Renderer::url(PNG));
+            (raw.clone(), if in_word && before.is_empty() { raw } else { url })
         };
         match self {
             Fragment::Text(text) => (text.to_owned(), text.to_owned()),
@@ -74,18 +106,9 @@ impl Fragment {
     }
 }
 
-fn texts(fragments: &[Fragment]) -> (String, String) {
-    fragments.iter().map(|fragment| fragment.texts()).unzip()
-}
-
-/// A picture at the very end of what is said needs nothing behind it.
-fn trimmed((raw, left): (String, String)) -> (String, String) {
-    (raw.trim_end().to_owned(), left.trim_end().to_owned())
-}
-
 impl Act {
     /// Its deltas, and what a client is to understand.
-    fn play(&self) -> (Vec<Value>, Vec<Said>) {
+    fn play(&self, spoken: &mut Texts) -> (Vec<Value>, Vec<Said>) {
         let uri = format!("data:image/png;base64,{PNG_BASE64}");
         let image = |url: &str| json!({ "type": "image_url", "image_url": { "url": url } });
         let cut = |text: &str, sizes: &[usize]| {
@@ -99,14 +122,14 @@ impl Act {
         };
         match self {
             Act::Speak(fragments, sizes) => {
-                let (raw, left) = trimmed(texts(fragments));
+                let (raw, left) = spoken.content.say(fragments);
                 (
                     cut(&raw, sizes).into_iter().map(|text| json!({ "content": text })).collect(),
                     vec![Said::Content(left)],
                 )
             }
             Act::Think(fragments, sizes) => {
-                let (raw, left) = trimmed(texts(fragments));
+                let (raw, left) = spoken.thoughts.say(fragments);
                 let deltas = cut(&raw, sizes).into_iter();
                 (
                     deltas.map(|text| json!({ "reasoning_content": text, "content": null })).collect(),
@@ -130,7 +153,11 @@ impl Act {
                             said.push(Said::Picture(Renderer::url(PNG)));
                         }
                         Some(fragments) => {
-                            let (raw, left) = trimmed(texts(fragments));
+                            let (raw, left) = spoken.parts.say(fragments);
+                            // A list of one part is a delta; each of several parts is a text of its own.
+                            if parts.len() > 1 {
+                                spoken.parts = Spoken::default();
+                            }
                             list.push(json!({ "type": "text", "text": raw }));
                             said.push(Said::Content(left));
                         }
@@ -139,7 +166,7 @@ impl Act {
                 (vec![json!({ "content": list })], said)
             }
             Act::SpeakAndCall(fragments) => {
-                let (raw, left) = trimmed(texts(fragments));
+                let (raw, left) = spoken.content.say(fragments);
                 let call = json!([{ "index": 0, "function": { "arguments": "{}" } }]);
                 (
                     vec![json!({ "content": raw, "tool_calls": call })],
@@ -322,8 +349,9 @@ proptest! {
         let mut expected = Vec::new();
         for (choice, acts) in (0..).zip(&both) {
             let (mut deltas, mut said) = (Vec::new(), Vec::new());
+            let mut spoken = Texts::default();
             for act in acts {
-                let (play, says) = act.play();
+                let (play, says) = act.play(&mut spoken);
                 deltas.extend(play.into_iter().map(|delta| (choice, delta, None)));
                 said.extend(says);
             }

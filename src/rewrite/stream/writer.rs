@@ -6,6 +6,7 @@ use super::{Tag, WHOLE, pattern::Pattern};
 use crate::rewrite::{
     Events,
     document::{Document, Rules, url_slot},
+    event::HeldText,
     outline::Close,
     shape::{Kind, Shape},
     texts::Field,
@@ -125,6 +126,7 @@ impl Writer {
             events.copy(&pattern.behind);
             events.copy(&pattern.blank);
         }
+        events.settle(self.document.texts().held());
     }
 
     /// Rewrites an event that is the one before but for its text. `false`: it is not, or may be not, and nothing was done.
@@ -134,14 +136,13 @@ impl Writer {
         let Pattern { field, before, behind, .. } = envelope;
         let rest = event.strip_prefix(before.as_slice());
         let Some(text) = rest.and_then(|rest| rest.strip_suffix(behind.as_slice())) else { return false };
-        // With escapes the string might end elsewhere; and a control character is no JSON.
-        if memchr2(b'"', b'\\', text).is_some() || text.iter().fold(u8::MAX, |least, byte| least.min(*byte)) < 0x20 {
+        if !is_in_one_string(text) {
             return false;
         }
-        let said = events.said();
-        events.event_begins();
-        events.copy(before);
         let texts = self.document.texts();
+        let said = events.said();
+        events.event_begins(texts.held());
+        events.copy(before);
         texts.go_on(*field, url_slot, text, events);
         let silent = !text.is_empty() && events.said() == said + before.len() as u64 && texts.is_holding();
         if silent && self.left_out < SIGN_OF_LIFE && envelope.says_only_text(self.shape) {
@@ -153,9 +154,9 @@ impl Writer {
             events.copy(blank);
             self.left_out = 0;
         }
-        events.event_ends();
-        let (field, held) = (*field, self.document.texts().is_holding());
-        if !held {
+        let (field, held) = (*field, self.document.texts().held());
+        events.event_ends([event, blank], held);
+        if held == HeldText::None {
             self.patterns.clear();
         } else if !self.patterns.iter().any(|pattern| pattern.field == field) {
             self.patterns.extend(self.envelope.as_ref().map(|envelope| envelope.around(self.shape, field)));
@@ -190,4 +191,24 @@ impl Writer {
         }
         self.envelope = Some(pattern).filter(|_| is_envelope);
     }
+}
+
+/// Whether this is raw text of one JSON string: it neither ends the string nor an escape in the middle (RFC 8259, section 7).
+fn is_in_one_string(text: &[u8]) -> bool {
+    if text.iter().fold(u8::MAX, |least, byte| least.min(*byte)) < 0x20 {
+        return false;
+    }
+    let mut rest = text;
+    while let Some(at) = memchr2(b'"', b'\\', rest) {
+        rest = match rest.get(at..) {
+            Some([b'\\', b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', behind @ ..]) => behind,
+            Some([b'\\', b'u', digits @ ..]) if is_hex(digits.get(..4)) => digits.get(4..).unwrap_or_default(),
+            _ => return false,
+        };
+    }
+    true
+}
+
+fn is_hex(digits: Option<&[u8]>) -> bool {
+    digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
 }
