@@ -20,6 +20,7 @@ mod bounds;
 mod corpus;
 mod crash;
 mod data_dir;
+mod decoders;
 mod deletion;
 mod differential;
 mod embed;

@@ -14,6 +14,7 @@ pub mod faults;
 mod h2;
 mod held;
 mod house;
+mod paced;
 pub mod raw;
 pub mod seaweed;
 mod server;
@@ -26,6 +27,7 @@ pub use direct::{data_uri, decoded, encoded};
 pub use h2::H2;
 pub use held::Held;
 pub use house::{Builder, House, KEY};
+pub use paced::Paced;
 pub use silent::Silent;
 
 /// Longest time a test waits for something to happen.
