@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
+use http::HeaderName;
 use ipnet::IpNet;
 use url::Url;
 
@@ -146,6 +147,36 @@ pub struct Upstream {
     pub base_url: Url,
     /// Sent as `Authorization: Bearer`; `None` sends no credential.
     pub api_key: Option<Secret>,
+    /// Set in every request to it, whatever the client sent.
+    pub headers: Vec<(HeaderName, Secret)>,
+    /// Headers that pass to it and from it, beside those that always do.
+    pub pass_headers: Vec<HeaderPattern>,
+}
+
+impl Upstream {
+    /// An OpenAI-compatible upstream without a key.
+    pub fn new(name: impl Into<String>, base_url: Url) -> Self {
+        let (headers, pass_headers) = (Vec::new(), Vec::new());
+        Self { name: name.into(), kind: UpstreamKind::OpenAi, base_url, api_key: None, headers, pass_headers }
+    }
+}
+
+/// A header's name, or with a `*` at its end the start of names. Small letters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeaderPattern(String);
+
+impl HeaderPattern {
+    pub fn new(pattern: impl Into<String>) -> Self {
+        Self(pattern.into().to_ascii_lowercase())
+    }
+
+    /// Whether this name, in small letters, is meant.
+    pub fn matches(&self, name: &str) -> bool {
+        match self.0.strip_suffix('*') {
+            Some(start) => name.starts_with(start),
+            None => name == self.0,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::{keeper::Keeper, rewriter::Rewriter};
 use crate::{
+    config::Upstream,
     error::{Code, Error, Result},
     upstream::{Arriving, Body, BodyReader, Failure, Incoming, headers},
 };
@@ -60,12 +61,12 @@ struct Rewriting {
 
 impl Answer {
     /// The upstream's answer as it comes.
-    pub(super) fn passing(incoming: Incoming, upstream: &str, limit: u64) -> Self {
-        let headers = headers::for_client(&incoming.headers);
+    pub(super) fn passing(incoming: Incoming, upstream: &Upstream, limit: u64) -> Self {
+        let headers = headers::for_client(&incoming.headers, upstream);
         let len = incoming.header(header::CONTENT_LENGTH).and_then(|len| len.parse().ok());
         let status = incoming.status;
         let body = AnswerBody::Passing { incoming: Box::new(incoming), left: limit };
-        Self { status, headers, len, upstream: upstream.to_owned(), is_events: false, body }
+        Self { status, headers, len, upstream: upstream.name.clone(), is_events: false, body }
     }
 
     /// The upstream's answer with its pictures kept and their places rewritten. Returns when the header can be sent: for
@@ -75,14 +76,14 @@ impl Answer {
     /// When the upstream breaks off, or a picture cannot be kept, before anything was sent.
     pub(super) async fn rewriting(
         incoming: Incoming,
-        upstream: &str,
+        upstream: &Upstream,
         limit: u64,
         rewriter: Rewriter,
         keeper: Keeper,
     ) -> Result<Self> {
-        let mut headers = headers::for_client(&incoming.headers);
+        let mut headers = headers::for_client(&incoming.headers, upstream);
         let status = incoming.status;
-        let upstream = upstream.to_owned();
+        let upstream = upstream.name.clone();
         let is_events = rewriter.is_events();
         let ready = Body::default().reader();
         let mut rewriting = Rewriting {

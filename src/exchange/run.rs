@@ -5,7 +5,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use url::Url;
 
 use super::{
@@ -87,13 +87,12 @@ async fn run(core: Arc<Core>, settings: Arc<Settings>, request: Request, plan: P
         plan.model().map_or((&settings.config.images, &settings.config.chat), |m| (&m.images, &m.chat));
     let policy = Policy { route: request.route, images, chat };
     let inlined = inline(&core, &settings, policy, &request.received.findings).await?;
-    let headers = headers::for_upstream(&request.headers, &request.request_id);
 
     let mut failed: Option<Error> = None;
     // The best there is so far: an upstream that says when to come back.
     let mut refused = None;
     for to in plan.destinations() {
-        match send(&core, &settings, &request, &inlined, &headers, &to).await {
+        match send(&core, &settings, &request, &inlined, &to).await {
             Ok(answer) if retry::after_status(answer.status) => {
                 log::warn!("{}: upstream {} answered {}", request.request_id, to.upstream.name, answer.status);
                 refused = Some((answer, to));
@@ -130,14 +129,16 @@ async fn send(
     settings: &Settings,
     request: &Request,
     inlined: &Inlined,
-    headers: &HeaderMap,
     to: &Destination<'_>,
 ) -> Result<Incoming, Failure> {
     let body = compose(&request.received, inlined, to);
+    let mut headers = headers::for_upstream(&request.headers, &request.request_id, to.upstream);
+    // What is rewritten must be readable.
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     let outgoing = Outgoing {
         method: Method::POST,
         url: target_url(&to.upstream.base_url, request.route.path(), request.query.as_deref()),
-        headers,
+        headers: &headers,
         api_key: to.upstream.api_key.as_ref(),
         body: &body,
         timeout: settings.config.limits.upstream_timeout,
@@ -181,7 +182,7 @@ async fn receive(
         }
         Kind::Other => return pass(incoming, to, limit).await,
     };
-    Answer::rewriting(incoming, name, limit, rewriter, keeper).await
+    Answer::rewriting(incoming, to.upstream, limit, rewriter, keeper).await
 }
 
 /// Passes an answer on as it came, but for our own key: some upstreams quote it in their error messages.
@@ -190,7 +191,7 @@ async fn pass(mut incoming: Incoming, to: &Destination<'_>, limit: u64) -> Resul
         incoming.peek().await?;
         incoming.scrub(key);
     }
-    Ok(Answer::passing(incoming, &to.upstream.name, limit))
+    Ok(Answer::passing(incoming, to.upstream, limit))
 }
 
 fn generation(request: &Request, plan: &Plan, to: &Destination<'_>, inlined: &Inlined) -> Generation {

@@ -78,6 +78,12 @@ impl Gateway {
         settings: Arc<Settings>,
         client: Arc<Client>,
     ) -> PingoraResult<Handled> {
+        // One server reads the first, another the last.
+        if session.req_header().headers.get_all(header::CONTENT_TYPE).iter().nth(1).is_some() {
+            let error = Error::new(Code::InvalidRequest, "The request has more than one Content-Type header.");
+            respond::error(session, ctx, &error).await?;
+            return Ok(Handled::Done);
+        }
         match route {
             // Boxed: its state is large, and every request's future is moved about with all it may hold.
             Route::Exchange(route) => Box::pin(self.exchange(session, ctx, settings, client, route)).await?,
@@ -193,7 +199,7 @@ fn pass(session: &Session, settings: &Settings) -> Result<(String, Pass)> {
         upstream.name.clone(),
         Pass {
             url,
-            api_key: upstream.api_key.clone(),
+            upstream: upstream.clone(),
             upgrade: session.is_upgrade_req(),
             addresses: VecDeque::new(),
             is_error: false,

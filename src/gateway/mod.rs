@@ -16,6 +16,7 @@ mod hang_up;
 mod in_flight;
 mod parting;
 mod pass;
+mod path;
 mod pictures;
 mod proxy;
 mod request_id;
@@ -73,7 +74,7 @@ pub struct Ctx {
 #[derive(Debug)]
 struct Pass {
     url: Url,
-    api_key: Option<crate::config::Secret>,
+    upstream: crate::config::Upstream,
     /// It asks for another protocol (WebSocket).
     upgrade: bool,
     /// The upstream's addresses that have not failed; looked up when first needed.

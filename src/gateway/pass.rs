@@ -1,7 +1,7 @@
 //! What Pingora's filter chain needs to know of a request that passes through.
 
 use bytes::Bytes;
-use http::{HeaderValue, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use pingora_core::{
     Error as PingoraError, ErrorSource, ErrorType, Result as PingoraResult, listeners::ALPN, upstreams::peer::HttpPeer,
 };
@@ -22,8 +22,13 @@ const UPSTREAM_AUTH: ErrorType = ErrorType::Custom("UpstreamRefusedOurKey");
 /// No address for the upstream.
 const UNKNOWN_HOST: ErrorType = ErrorType::Custom("UpstreamHostUnknown");
 
-/// Headers of an upstream's answer that must not act on our origin.
-const REMOVED: [&str; 4] = ["set-cookie", "strict-transport-security", "alt-svc", "clear-site-data"];
+/// Framing and codings of the client's request: its body passes as it is, so must these.
+const REQUEST_FRAMING: [&str; 5] =
+    ["accept-encoding", "content-encoding", "content-length", "expect", "transfer-encoding"];
+/// The same of an answer, where it is not among those that [pass](headers::for_client_as_they_are).
+const ANSWER_FRAMING: &str = "transfer-encoding";
+/// Asks for another protocol, or says that it is spoken from here on (RFC 9110, section 7.8).
+const SWITCHING: [&str; 2] = ["connection", "upgrade"];
 
 impl Gateway {
     /// Where a request that passes goes.
@@ -69,14 +74,18 @@ impl Gateway {
         }
         let uri: Uri = target.parse().map_err(|_| PingoraError::new(ErrorType::InternalError))?;
         header.set_uri(uri);
-        for name in headers::CREDENTIALS.iter().chain(&headers::OURS) {
-            header.remove_header(*name);
+        let passing = headers::for_upstream(&header.headers, &ctx.request_id, &pass.upstream);
+        let stays = |name: &str| REQUEST_FRAMING.contains(&name) || (pass.upgrade && SWITCHING.contains(&name));
+        for name in all_but(&header.headers, stays) {
+            header.remove_header(&name);
+        }
+        for (name, value) in &passing {
+            header.append_header(name, value.clone())?;
         }
         header.insert_header(header::HOST, authority(&pass.url))?;
-        if let Some(key) = pass.api_key.as_ref().and_then(bearer) {
+        if let Some(key) = pass.upstream.api_key.as_ref().and_then(bearer) {
             header.insert_header(header::AUTHORIZATION, key)?;
         }
-        header.insert_header(REQUEST_ID, &ctx.request_id)?;
         Ok(())
     }
 
@@ -88,12 +97,16 @@ impl Gateway {
         if header.status == http::StatusCode::UNAUTHORIZED {
             return Err(PingoraError::new_up(UPSTREAM_AUTH));
         }
-        passing(ctx)?.is_error = header.status.is_client_error();
-        for name in REMOVED {
-            header.remove_header(name);
+        let pass = passing(ctx)?;
+        pass.is_error = header.status.is_client_error();
+        let passing = headers::for_client_as_they_are(&header.headers, &pass.upstream);
+        let switches = header.status == http::StatusCode::SWITCHING_PROTOCOLS;
+        let stays = |name: &str| name == ANSWER_FRAMING || (switches && SWITCHING.contains(&name));
+        for name in all_but(&header.headers, stays) {
+            header.remove_header(&name);
         }
-        if let Some(theirs) = header.remove_header(REQUEST_ID.as_str()) {
-            header.insert_header("x-upstream-request-id", theirs)?;
+        for (name, value) in &passing {
+            header.append_header(name, value.clone())?;
         }
         header.insert_header(
             REQUEST_ID,
@@ -120,10 +133,15 @@ impl Gateway {
     /// Makes our key unreadable in an upstream's error message.
     pub fn pass_body(&self, body: &mut Option<Bytes>, ctx: &Ctx) {
         let error = ctx.pass.as_ref().filter(|pass| pass.is_error);
-        if let Some(key) = error.and_then(|pass| pass.api_key.as_ref()) {
+        if let Some(key) = error.and_then(|pass| pass.upstream.api_key.as_ref()) {
             *body = body.take().map(|piece| scrubbed(piece, key));
         }
     }
+}
+
+/// The names of these headers, without those that stay.
+fn all_but(headers: &HeaderMap, stays: impl Fn(&str) -> bool) -> Vec<HeaderName> {
+    headers.keys().filter(|name| !stays(name.as_str())).cloned().collect()
 }
 
 fn passing(ctx: &mut Ctx) -> PingoraResult<&mut Pass> {

@@ -2,7 +2,11 @@
 
 use http::Method;
 
+use super::path;
 use crate::exchange::ApiRoute;
+
+const MODELS: &str = "/v1/models";
+const MODEL: &str = "/v1/models/";
 
 /// What a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,30 +40,34 @@ pub(super) enum Route {
 impl Route {
     /// What a request for this path, as it stands in the request line, is for.
     pub(super) fn of(method: &Method, path: &str) -> Self {
-        if path.starts_with("/v1/") && !is_plain(path) {
-            return Self::OddPath;
-        }
-        let path = if path.starts_with("/v1/") { path.trim_end_matches('/') } else { path };
-        let reads = matches!(*method, Method::GET | Method::HEAD);
-        if let Some(route) = ApiRoute::of(path) {
-            return match (route, method) {
-                (_, &Method::POST) => Self::Exchange(route),
-                // Stored completions can be listed.
-                (ApiRoute::Chat | ApiRoute::Responses, _) => Self::Pass,
-                _ => Self::WrongMethod,
-            };
-        }
         match path {
             "/healthz" => Self::Health,
             "/readyz" => Self::Ready,
-            "/v1/models" if reads => Self::Models,
             "/admin" => Self::Admin,
+            _ if path.starts_with("/admin/") => Self::Admin,
             _ if path.starts_with("/images/") && *method == Method::DELETE => Self::Deletion,
             _ if path.starts_with("/images/") => Self::Picture,
-            _ if path.starts_with("/admin/") => Self::Admin,
-            _ if path.starts_with("/v1/models/") && reads => Self::Model,
-            _ if path.starts_with("/v1/") => Self::Pass,
+            _ if path.starts_with("/v1/") => Self::of_the_api(method, path),
             _ => Self::Other,
+        }
+    }
+
+    /// The path is judged as every server may read it, and used as it stands.
+    fn of_the_api(method: &Method, path: &str) -> Self {
+        let Some(lenient) = path::lenient(path) else { return Self::OddPath };
+        let path = path.trim_end_matches('/');
+        if is_answered_here(&lenient) && !is_answered_here(path) {
+            return Self::OddPath;
+        }
+        let reads = matches!(*method, Method::GET | Method::HEAD);
+        match ApiRoute::of(path) {
+            Some(route) if *method == Method::POST => Self::Exchange(route),
+            // Stored completions can be listed.
+            Some(ApiRoute::Chat | ApiRoute::Responses) => Self::Pass,
+            Some(_) => Self::WrongMethod,
+            None if reads && path == MODELS => Self::Models,
+            None if reads && path.starts_with(MODEL) => Self::Model,
+            None => Self::Pass,
         }
     }
 
@@ -77,22 +85,9 @@ impl Route {
     }
 }
 
-/// Whether this path means the same to everybody: no dot segments, no empty ones, and no letters, dots, slashes or
-/// backslashes in disguise (RFC 3986, section 6.2.2.2). Else a request could reach, with our key, what lies beside the
-/// upstream's base path, or an intercepted route by another name.
-fn is_plain(path: &str) -> bool {
-    let disguised = |digits: &str| {
-        let code = u8::from_str_radix(digits, 16).unwrap_or(0);
-        code.is_ascii_alphanumeric() || matches!(code, 0 | b'.' | b'_' | b'-' | b'~' | b'\\')
-    };
-    let escapes_are_plain = path.split('%').skip(1).all(|rest| rest.get(..2).is_some_and(|digits| !disguised(digits)));
-    let mut segments = path.split('/').skip(1).peekable();
-    let mut segments_are_plain = true;
-    while let Some(segment) = segments.next() {
-        let is_last = segments.peek().is_none();
-        segments_are_plain &= !matches!(segment, "." | "..") && (is_last || !segment.is_empty());
-    }
-    escapes_are_plain && segments_are_plain && !path.contains('\\')
+/// Whether requests for this path never pass as they are.
+fn is_answered_here(path: &str) -> bool {
+    ApiRoute::of(path).is_some() || path == MODELS || path.starts_with(MODEL)
 }
 
 #[cfg(test)]
@@ -131,6 +126,25 @@ mod tests {
             ("POST", "/v1/files/%5c..", Route::OddPath),
             ("POST", "/v1/x%", Route::OddPath),
             ("GET", "/v1/files/a%20b/content", Route::Pass),
+            ("PATCH", "/v1/things%2Fthat", Route::Pass),
+            ("GET", "/v1/chat/completions%2Fchatcmpl-1", Route::Pass),
+            ("GET", "/v1/files/a;v=1", Route::Pass),
+            ("DELETE", "/v1/models/org%2Fname", Route::Pass),
+            // An intercepted route by another name.
+            ("POST", "/v1/images%2Fgenerations", Route::OddPath),
+            ("POST", "/v1/images/generations%2F", Route::OddPath),
+            ("POST", "/v1/images%252Fedits", Route::OddPath),
+            ("POST", "/v1/images/generations;x", Route::OddPath),
+            ("POST", "/v1/Images/Generations", Route::OddPath),
+            ("POST", "/v1/chat%2Fcompletions", Route::OddPath),
+            ("GET", "/v1/chat%2Fcompletions", Route::OddPath),
+            ("POST", "/v1/images/generations%3F", Route::OddPath),
+            ("GET", "/v1/models%2Fx", Route::OddPath),
+            ("GET", "/v1/MODELS", Route::OddPath),
+            // What lies beside the upstream's base path.
+            ("GET", "/v1/..%2F..%2Fadmin/keys", Route::OddPath),
+            ("GET", "/v1/files%2f..%2f..%2fadmin", Route::OddPath),
+            ("GET", "/v1/..;/..;/admin", Route::OddPath),
         ] {
             assert_eq!(Route::of(&method.parse().unwrap(), path), route, "{method} {path}");
         }

@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::{Body, Outgoing, Transport};
+use super::{Body, Outgoing, Transport, headers::set_configured};
 use crate::config::{Config, Upstream};
 
 const FRESH: Duration = Duration::from_secs(60);
@@ -116,6 +116,7 @@ impl Catalogue {
     async fn fetch(&self, upstream: &Upstream) -> Option<Vec<Entry>> {
         let url = Url::parse(&format!("{}/models", upstream.base_url.as_str().trim_end_matches('/'))).ok()?;
         let mut headers = HeaderMap::new();
+        set_configured(&mut headers, upstream);
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let request = Outgoing {

@@ -1,46 +1,121 @@
 //! Which headers travel.
 //!
-//! Up: what the client sent, without what belongs to its connection to us (RFC 9110, section 7.6.1), without its
-//! credentials, and without what would tell the upstream about our users. Down: an allow list, so that no upstream can
-//! set cookies, policies or framing on our origin.
+//! Both ways and both directions are allow lists: a header passes when providers or their SDKs are known to need it there.
+//! What would tell an upstream who our users are, what carries a client's credential, and what would let an upstream act on our
+//! origin (cookies, policies, CORS, `x-accel-*`) is on none of them. `upstreams[].pass_headers` extends both lists.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-/// Headers of one connection only, besides those that `Connection` names.
-const HOP_BY_HOP: [&str; 9] = [
-    "connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
+use crate::config::Upstream;
+
+/// Request headers that pass.
+const UP: [&str; 30] = [
+    "accept",
+    "accept-language",
+    "content-type",
+    "idempotency-key",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "originator",
+    "prefer",
+    "range",
+    "traceparent",
+    "tracestate",
+    "user-agent",
+    "x-client-request-id",
+    // OpenRouter's: which program asks. Its `HTTP-Referer` is no `Referer`.
+    "http-referer",
+    "x-title",
+    // OpenAI's.
+    "openai-beta",
+    // A WebSocket's (RFC 6455). The subprotocol passes without keys.
+    "sec-websocket-extensions",
+    "sec-websocket-key",
+    "sec-websocket-protocol",
+    "sec-websocket-version",
+    // Codex's.
+    "conversation_id",
+    "session_id",
+    "version",
+    // Replicate's and fal's.
+    "cancel-after",
+    "x-fal-no-retry",
+    "x-fal-object-lifecycle-preference",
+    "x-fal-request-timeout",
 ];
 
-/// Where clients put their key. None of these ever reaches an upstream.
-pub const CREDENTIALS: [&str; 4] = ["authorization", "api-key", "x-api-key", "x-goog-api-key"];
+/// Request headers that pass by how they begin.
+const UP_FAMILIES: [&str; 6] = ["anthropic-", "x-dashscope-", "x-goog-", "x-modelscope-", "x-ms-", "x-stainless-"];
 
-/// What else is between the client and us.
-pub const OURS: [&str; 8] = [
-    "cookie",
-    "forwarded",
-    "host",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-proto",
-    "x-real-ip",
+/// Of these families: credentials, and what proxies say about a user.
+const NOT_UP: [&str; 6] = [
+    "x-goog-api-key",
+    "x-goog-authenticated-",
+    "x-goog-iap-",
+    "x-ms-client-principal",
+    "x-ms-token-",
+    "x-ms-authorization",
 ];
 
-/// What our own exchange sets anew.
-const FRAMING: [&str; 4] = ["accept-encoding", "content-length", "expect", "x-request-id"];
+/// Parts of a WebSocket's subprotocol that stand in for headers which do not pass.
+const NOT_SUBPROTOCOLS: [&str; 3] = ["openai-insecure-api-key.", "openai-organization.", "openai-project."];
 
-/// The headers of a request of our own exchange, without `Host`, `Authorization` and `Content-Length`.
+/// Answer headers that pass, whatever becomes of the body.
+const DOWN: [&str; 17] = [
+    "allow",
+    "cache-control",
+    "content-disposition",
+    // An error, or a coding we do not know: such a body passes, so must the way to read it.
+    "content-encoding",
+    "content-language",
+    "content-type",
+    "date",
+    "deprecation",
+    "location",
+    "retry-after",
+    "retry-after-ms",
+    "server-timing",
+    "sunset",
+    "vary",
+    "x-cache",
+    "x-generation-id",
+    "x-should-retry",
+];
+
+/// Answer headers that pass by how they begin.
+const DOWN_FAMILIES: [&str; 13] = [
+    "anthropic-",
+    "cf-ray",
+    "openai-",
+    "ratelimit",
+    "x-dashscope-",
+    "x-fal-",
+    "x-goog-",
+    "x-groq-",
+    "x-modelscope-",
+    "x-ms-",
+    "x-rate-limit-",
+    "x-ratelimit-",
+    "x-request-",
+];
+
+/// Answer headers that are true of the upstream's own bytes only: they pass when the body does.
+const OF_THE_BODY: [&str; 5] = ["accept-ranges", "content-length", "content-range", "etag", "last-modified"];
+
+/// Answer headers of a protocol that is switched to (RFC 6455).
+const OF_A_SWITCH: [&str; 3] = ["sec-websocket-accept", "sec-websocket-extensions", "sec-websocket-protocol"];
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-upstream-request-id");
+
+/// The headers of a request to this upstream, without `Host`, `Authorization` and framing.
 ///
-/// `Connection: X` can name any header as one of the connection; naming one must not remove what is added here.
-pub fn for_upstream(client: &HeaderMap, request_id: &str) -> HeaderMap {
+/// `Connection: X` can name any header as one of the connection (RFC 9110, section 7.6.1): such a header ends here. Naming one
+/// does not remove what is added here.
+pub fn for_upstream(client: &HeaderMap, request_id: &str, upstream: &Upstream) -> HeaderMap {
     let named: Vec<&str> = client
         .get_all(header::CONNECTION)
         .iter()
@@ -48,31 +123,52 @@ pub fn for_upstream(client: &HeaderMap, request_id: &str) -> HeaderMap {
         .flat_map(|value| value.split(','))
         .map(str::trim)
         .collect();
-    let ends_here = |name: &str| {
-        HOP_BY_HOP.contains(&name)
-            || CREDENTIALS.contains(&name)
-            || OURS.contains(&name)
-            || FRAMING.contains(&name)
-            || named.iter().any(|named| named.eq_ignore_ascii_case(name))
-    };
-    let mut headers = HeaderMap::with_capacity(client.len() + 2);
-    for (name, value) in client.iter().filter(|(name, _)| !ends_here(name.as_str())) {
-        headers.append(name, value.clone());
+    let mut headers = HeaderMap::with_capacity(client.len() + upstream.headers.len() + 1);
+    for (name, value) in client {
+        let ends_here = named.iter().any(|named| named.eq_ignore_ascii_case(name.as_str()));
+        if ends_here || !goes_up(name.as_str(), upstream) {
+            continue;
+        }
+        if name == header::SEC_WEBSOCKET_PROTOCOL {
+            headers.extend(without_keys(value).map(|value| (name.clone(), value)));
+        } else {
+            headers.append(name.clone(), value.clone());
+        }
     }
-    // What we rewrite must be readable.
-    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     if let Ok(id) = HeaderValue::from_str(request_id) {
-        headers.insert(HeaderName::from_static("x-request-id"), id);
+        headers.insert(REQUEST_ID, id);
     }
+    set_configured(&mut headers, upstream);
     headers
 }
 
-/// The headers of an upstream's answer that go on to the client. Its request id becomes `x-upstream-request-id`.
-pub fn for_client(upstream: &HeaderMap) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(upstream.len());
-    for (name, value) in upstream {
-        if name.as_str() == "x-request-id" {
-            headers.append(HeaderName::from_static("x-upstream-request-id"), value.clone());
+/// Sets `upstreams[].headers`.
+pub fn set_configured(headers: &mut HeaderMap, upstream: &Upstream) {
+    for (name, value) in &upstream.headers {
+        // Checked when the configuration was read.
+        if let Ok(mut value) = HeaderValue::from_str(value.expose()) {
+            value.set_sensitive(true);
+            headers.insert(name.clone(), value);
+        }
+    }
+}
+
+/// The headers of an upstream's answer whose body is rewritten, or sent on by an exchange of ours, that go on to the client.
+/// Its request id becomes `x-upstream-request-id`.
+pub fn for_client(answer: &HeaderMap, upstream: &Upstream) -> HeaderMap {
+    chosen(answer, |name| goes_down(name, upstream))
+}
+
+/// The same for an answer that passes as it is.
+pub fn for_client_as_they_are(answer: &HeaderMap, upstream: &Upstream) -> HeaderMap {
+    chosen(answer, |name| goes_down(name, upstream) || OF_THE_BODY.contains(&name) || OF_A_SWITCH.contains(&name))
+}
+
+fn chosen(answer: &HeaderMap, goes_on: impl Fn(&str) -> bool) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(answer.len());
+    for (name, value) in answer {
+        if *name == REQUEST_ID {
+            headers.append(UPSTREAM_REQUEST_ID, value.clone());
         } else if goes_on(name.as_str()) {
             headers.append(name.clone(), value.clone());
         }
@@ -80,90 +176,223 @@ pub fn for_client(upstream: &HeaderMap) -> HeaderMap {
     headers
 }
 
-fn goes_on(name: &str) -> bool {
-    const EXACT: [&str; 9] = [
-        "cache-control",
-        "content-disposition",
-        // An error, or a coding we do not know: such a body passes, so must the way to read it.
-        "content-encoding",
-        "content-language",
-        "content-type",
-        "date",
-        "retry-after",
-        "retry-after-ms",
-        "server-timing",
-    ];
-    const FAMILIES: [&str; 4] = ["openai-", "x-", "ratelimit", "cf-ray"];
-    const NOT: [&str; 6] =
-        ["x-accel-", "x-frame-options", "x-content-type-options", "x-powered-by", "x-xss-protection", "x-forwarded-"];
-    EXACT.contains(&name)
-        || (FAMILIES.iter().any(|family| name.starts_with(family)) && !NOT.iter().any(|not| name.starts_with(not)))
+fn goes_up(name: &str, upstream: &Upstream) -> bool {
+    let begins = |start: &&str| name.starts_with(start);
+    UP.contains(&name)
+        || (UP_FAMILIES.iter().any(|family| begins(family)) && !NOT_UP.iter().any(|not| begins(not)))
+        || upstream.pass_headers.iter().any(|passing| passing.matches(name))
+}
+
+fn goes_down(name: &str, upstream: &Upstream) -> bool {
+    DOWN.contains(&name)
+        || DOWN_FAMILIES.iter().any(|family| name.starts_with(family))
+        || upstream.pass_headers.iter().any(|passing| passing.matches(name))
+}
+
+/// A list of subprotocols without those that hold a credential. Browsers put one there, because they cannot set headers.
+fn without_keys(value: &HeaderValue) -> Option<HeaderValue> {
+    let kept = value.to_str().ok()?.split(',').map(str::trim).filter(|protocol| {
+        let protocol = protocol.to_ascii_lowercase();
+        !NOT_SUBPROTOCOLS.iter().any(|not| protocol.starts_with(not))
+    });
+    let kept = kept.collect::<Vec<_>>().join(", ");
+    HeaderValue::from_str(&kept).ok().filter(|_| !kept.is_empty())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{HeaderPattern, Secret};
+
+    fn upstream() -> Upstream {
+        Upstream::new("u", "http://u/v1".parse().unwrap())
+    }
 
     fn headers(lines: &[(&str, &str)]) -> HeaderMap {
-        lines.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+        lines.iter().map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap())).collect()
     }
 
-    fn names(headers: &HeaderMap) -> Vec<&str> {
-        let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
-        names.sort_unstable();
-        names
-    }
-
-    #[test]
-    fn upstreams_see_neither_the_clients_key_nor_its_connection() {
-        let client = headers(&[
-            ("authorization", "Bearer client"),
-            ("api-key", "client"),
-            ("x-api-key", "client"),
-            ("cookie", "a=b"),
-            ("connection", "keep-alive, x-hop"),
-            ("x-hop", "1"),
-            ("transfer-encoding", "chunked"),
-            ("content-length", "5"),
-            ("content-type", "application/json"),
-            ("host", "gateway"),
-            ("accept-encoding", "gzip"),
-            ("x-forwarded-for", "10.0.0.1"),
-            ("x-stainless-lang", "python"),
-        ]);
-        let sent = for_upstream(&client, "req_1");
-        assert_eq!(names(&sent), ["accept-encoding", "content-type", "x-request-id", "x-stainless-lang"]);
-        assert_eq!(sent["accept-encoding"], "identity");
+    /// Which of these headers pass.
+    fn passing<'a>(names: &[&'a str], travel: impl Fn(&HeaderMap) -> HeaderMap) -> Vec<&'a str> {
+        let sent = travel(&headers(&names.iter().map(|name| (*name, "x")).collect::<Vec<_>>()));
+        names.iter().copied().filter(|name| sent.contains_key(*name)).collect()
     }
 
     #[test]
-    fn clients_see_limits_and_ids_but_no_cookies() {
-        let upstream = headers(&[
-            ("content-type", "application/json"),
-            ("content-length", "5"),
-            ("content-encoding", "gzip"),
-            ("set-cookie", "a=b"),
-            ("strict-transport-security", "max-age=1"),
-            ("access-control-allow-origin", "*"),
-            ("x-ratelimit-remaining-requests", "1"),
-            ("x-request-id", "up_1"),
-            ("openai-processing-ms", "12"),
-            ("retry-after", "7"),
-            ("x-accel-buffering", "yes"),
-            ("etag", "x"),
-            ("transfer-encoding", "chunked"),
-        ]);
-        let sent = for_client(&upstream);
+    fn what_upstreams_need_goes_up() {
+        let needed = [
+            "accept",
+            "accept-language",
+            "anthropic-beta",
+            "anthropic-version",
+            "content-type",
+            "http-referer",
+            "idempotency-key",
+            "if-none-match",
+            "openai-beta",
+            "range",
+            "sec-websocket-key",
+            "traceparent",
+            "user-agent",
+            "x-dashscope-async",
+            "x-goog-api-client",
+            "x-modelscope-async-mode",
+            "x-ms-client-request-id",
+            "x-stainless-lang",
+            "x-title",
+        ];
+        assert_eq!(passing(&needed, |client| for_upstream(client, "req_1", &upstream())), needed);
+    }
+
+    #[test]
+    fn neither_credentials_nor_users_nor_the_connection_go_up() {
+        let kept_back = [
+            "accept-encoding",
+            "api-key",
+            "authorization",
+            "cf-access-jwt-assertion",
+            "cf-connecting-ip",
+            "connection",
+            "content-length",
+            "cookie",
+            "expect",
+            "forwarded",
+            "from",
+            "host",
+            "openai-organization",
+            "openai-project",
+            "origin",
+            "proxy-authorization",
+            "referer",
+            "remote-user",
+            "te",
+            "transfer-encoding",
+            "true-client-ip",
+            "upgrade",
+            "via",
+            "x-amzn-oidc-data",
+            "x-api-key",
+            "x-auth-request-email",
+            "x-auth-request-user",
+            "x-auth-token",
+            "x-client-ip",
+            "x-forwarded-email",
+            "x-forwarded-for",
+            "x-forwarded-host",
+            "x-forwarded-user",
+            "x-goog-api-key",
+            "x-goog-authenticated-user-email",
+            "x-goog-iap-jwt-assertion",
+            "x-http-method-override",
+            "x-ms-client-principal-name",
+            "x-ms-token-aad-access-token",
+            "x-original-url",
+            "x-real-ip",
+            "x-rewrite-url",
+            "x-unknown",
+        ];
+        let none: [&str; 0] = [];
+        assert_eq!(passing(&kept_back, |client| for_upstream(client, "req_1", &upstream())), none);
+        let named = headers(&[("connection", "keep-alive, X-Stainless-Lang"), ("x-stainless-lang", "python")]);
+        assert!(!for_upstream(&named, "req_1", &upstream()).contains_key("x-stainless-lang"));
+    }
+
+    #[test]
+    fn keys_in_subprotocols_do_not_go_up() {
+        for (offered, sent) in [
+            (
+                "realtime, openai-insecure-api-key.sk-client, openai-beta.realtime-v1",
+                Some("realtime, openai-beta.realtime-v1"),
+            ),
+            ("realtime,OpenAI-Insecure-API-Key.sk-client", Some("realtime")),
+            ("openai-organization.org-1, openai-project.p, x", Some("x")),
+            ("openai-insecure-api-key.sk-client", None),
+            ("graphql-ws", Some("graphql-ws")),
+        ] {
+            let client = headers(&[("sec-websocket-protocol", offered)]);
+            let headers = for_upstream(&client, "req_1", &upstream());
+            assert_eq!(headers.get("sec-websocket-protocol").map(|value| value.to_str().unwrap()), sent, "{offered}");
+        }
+    }
+
+    #[test]
+    fn configured_headers_win_and_configured_names_pass_both_ways() {
+        let mut upstream = upstream();
+        upstream.headers = vec![
+            ("user-agent".parse().unwrap(), Secret::new("picgate")),
+            ("x-team".parse().unwrap(), Secret::new("a")),
+        ];
+        upstream.pass_headers = vec![HeaderPattern::new("helicone-*"), HeaderPattern::new("x-custom")];
+        let client = headers(&[("user-agent", "curl"), ("helicone-id", "1"), ("x-custom", "2"), ("x-customer", "3")]);
+        let sent = for_upstream(&client, "req_1", &upstream);
         assert_eq!(
-            names(&sent),
-            [
-                "content-encoding",
-                "content-type",
-                "openai-processing-ms",
-                "retry-after",
-                "x-ratelimit-remaining-requests",
-                "x-upstream-request-id"
-            ]
+            (&sent["user-agent"], &sent["x-team"], &sent["x-request-id"]),
+            (&"picgate".parse().unwrap(), &"a".parse().unwrap(), &"req_1".parse().unwrap())
         );
+        assert_eq!(
+            (sent.len(), &sent["helicone-id"], &sent["x-custom"]),
+            (5, &"1".parse().unwrap(), &"2".parse().unwrap())
+        );
+        assert_eq!(for_client(&client, &upstream).len(), 2);
+        assert!(!format!("{sent:?}").contains("picgate"), "a configured value may be a secret");
+    }
+
+    #[test]
+    fn clients_see_limits_and_ids() {
+        let seen = [
+            "cache-control",
+            "content-encoding",
+            "content-type",
+            "date",
+            "location",
+            "openai-processing-ms",
+            "retry-after",
+            "vary",
+            "x-ratelimit-remaining-requests",
+            "x-should-retry",
+        ];
+        let of_the_body = ["accept-ranges", "content-length", "content-range", "etag", "last-modified"];
+        assert_eq!(passing(&seen, |answer| for_client(answer, &upstream())), seen);
+        assert_eq!(passing(&of_the_body, |answer| for_client_as_they_are(answer, &upstream())), of_the_body);
+        let none: [&str; 0] = [];
+        assert_eq!(passing(&of_the_body, |answer| for_client(answer, &upstream())), none);
+        let renamed = for_client(&headers(&[("x-request-id", "up_1")]), &upstream());
+        assert_eq!((renamed.len(), &renamed["x-upstream-request-id"]), (1, &"up_1".parse().unwrap()));
+    }
+
+    #[test]
+    fn nothing_acts_on_our_origin() {
+        let kept_back = [
+            "access-control-allow-credentials",
+            "access-control-allow-origin",
+            "alt-svc",
+            "clear-site-data",
+            "connection",
+            "content-security-policy",
+            "cross-origin-opener-policy",
+            "keep-alive",
+            "link",
+            "nel",
+            "permissions-policy",
+            "refresh",
+            "report-to",
+            "server",
+            "service-worker-allowed",
+            "set-cookie",
+            "sourcemap",
+            "strict-transport-security",
+            "transfer-encoding",
+            "www-authenticate",
+            "x-accel-buffering",
+            "x-accel-redirect",
+            "x-content-type-options",
+            "x-frame-options",
+            "x-picgate-anything",
+            "x-powered-by",
+            "x-sendfile",
+        ];
+        let none: [&str; 0] = [];
+        assert_eq!(passing(&kept_back, |answer| for_client(answer, &upstream())), none);
+        assert_eq!(passing(&kept_back, |answer| for_client_as_they_are(answer, &upstream())), none);
     }
 }

@@ -1,8 +1,10 @@
 //! Where requests go: `upstreams` and `models`.
 
+use http::HeaderName;
+
 use super::{
     super::{
-        Chat, Images, Model, Secret, Target, Upstream, UpstreamKind,
+        Chat, HeaderPattern, Images, Model, Secret, Target, Upstream, UpstreamKind,
         reader::{Map, Node},
         suggest::nearest,
     },
@@ -40,17 +42,91 @@ fn upstream(node: &Node<'_>, names: &mut Names) -> Option<Upstream> {
     let name = map.need("name", |node| names.read(node));
     let kind = map.or("kind", UpstreamKind::OpenAi, |node| node.choice(&[("openai", UpstreamKind::OpenAi)]));
     let base_url = map.need("base_url", Node::base_url);
-    let api_key = map.maybe("api_key", api_key);
-    Some(Upstream { name: name?, kind, base_url: base_url?, api_key })
+    let api_key = map.maybe("api_key", header_value);
+    let headers = map.maybe("headers", headers);
+    let pass_headers = map.maybe("pass_headers", |node| node.list_of(pass_header)).unwrap_or_default();
+    let headers = headers.unwrap_or_default();
+    Some(Upstream { name: name?, kind, base_url: base_url?, api_key, headers, pass_headers })
 }
 
-fn api_key(node: &Node<'_>) -> Option<Secret> {
-    let key = node.secret()?;
-    if !key.expose().is_ascii() {
+fn header_value(node: &Node<'_>) -> Option<Secret> {
+    let value = node.secret()?;
+    if !value.expose().is_ascii() {
         node.wrong("holds a character that no header can carry");
         return None;
     }
-    Some(key)
+    Some(value)
+}
+
+/// Headers that the gateway sets itself, or that belong to one connection (RFC 9110, section 7.6.1).
+const OURS: [&str; 18] = [
+    "accept-encoding",
+    "authorization",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-request-id",
+    "x-upstream-request-id",
+];
+
+/// Headers that carry a client's credential, or would let an upstream act on the gateway's origin: they never pass.
+const NEVER_PASSING: [&str; 8] = [
+    "api-key",
+    "cookie",
+    "set-cookie",
+    "strict-transport-security",
+    "x-api-key",
+    "x-goog-api-key",
+    "alt-svc",
+    "clear-site-data",
+];
+
+/// A map of header names and values.
+fn headers(node: &Node<'_>) -> Option<Vec<(HeaderName, Secret)>> {
+    let entries: Vec<_> = node.shared_map()?.others();
+    let headers = entries.into_iter().map(|(name, _, node)| {
+        let name = header_name(name, &node)?;
+        Some((name, header_value(&node)?))
+    });
+    // Every mistake is noted, also behind the first.
+    headers.collect::<Vec<_>>().into_iter().collect()
+}
+
+fn header_name(name: &str, node: &Node<'_>) -> Option<HeaderName> {
+    let Ok(name) = name.parse::<HeaderName>() else {
+        node.wrong("is no header's name");
+        return None;
+    };
+    if OURS.contains(&name.as_str()) {
+        node.wrong(if name == "authorization" { "is set by `api_key`" } else { "is set by the gateway itself" });
+        return None;
+    }
+    Some(name)
+}
+
+fn pass_header(node: &Node<'_>) -> Option<HeaderPattern> {
+    let written = node.name()?.to_ascii_lowercase();
+    let name = written.strip_suffix('*').unwrap_or(&written);
+    let means = |other: &&str| if written.ends_with('*') { other.starts_with(name) } else { *other == name };
+    if name.parse::<HeaderName>().is_err() {
+        node.wrong_value("is no header's name, with or without a `*` at its end");
+    } else if let Some(ours) = OURS.iter().chain(&NEVER_PASSING).find(|other| means(other)) {
+        node.wrong_value(&format!("means `{ours}`, which never passes"));
+    } else {
+        return Some(HeaderPattern::new(written));
+    }
+    None
 }
 
 /// The models; where none are written, every name goes to the first upstream.

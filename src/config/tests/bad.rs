@@ -277,6 +277,17 @@ fn what_is_needed_is_missed() {
             ],
         ),
         (
+            "picgate:\n  upstreams:\n    - name: a\n      base_url: http://a/v1\n      headers: { Host: x, Authorization: x, \"a b\": x }\n      pass_headers: [ cookie, x-*, \"x y\" ]\n",
+            vec![
+                "5:24: picgate.upstreams[0].headers.Host: is set by the gateway itself",
+                "5:42: picgate.upstreams[0].headers.Authorization: is set by `api_key`",
+                "5:52: picgate.upstreams[0].headers.a b: is no header's name",
+                "6:23: picgate.upstreams[0].pass_headers[0]: \"cookie\" means `cookie`, which never passes",
+                "6:31: picgate.upstreams[0].pass_headers[1]: \"x-*\" means `x-request-id`, which never passes",
+                "6:36: picgate.upstreams[0].pass_headers[2]: \"x y\" is no header's name, with or without a `*` at its end",
+            ],
+        ),
+        (
             "daemon: true\npicgate: { upstreams: [ { name: a, base_url: \"http://a/v1\" } ] }\n",
             vec![
                 "1:9: daemon: picgate cannot go to the background by itself, because it starts threads and opens its index before Pingora forks: use a service manager",

@@ -160,7 +160,7 @@ fn every_setting_is_documented() {
     }
     for (list, keys) in [
         ("keys", "name key images images_force may_delete"),
-        ("upstreams", "name kind base_url api_key"),
+        ("upstreams", "name kind base_url api_key headers pass_headers"),
         ("models", "name targets images chat accepts_response_format"),
         ("listen", "addr tls"),
     ] {

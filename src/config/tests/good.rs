@@ -22,7 +22,12 @@ picgate:
     - { name: open-webui, key: "${PICGATE_KEY}", images: b64_json, images_force: true, may_delete: true }
     - { name: other, key: "file:secrets/open-webui" }
   upstreams:
-    - { name: openai, kind: openai, base_url: "https://api.openai.com/v1/", api_key: "file:secrets/openai" }
+    - name: openai
+      kind: openai
+      base_url: "https://api.openai.com/v1/"
+      api_key: "file:secrets/openai"
+      headers: { OpenAI-Organization: org-1 }
+      pass_headers: [ Helicone-*, x-team ]
     - { name: local, base_url: "http://192.168.1.20:8080/v1" }
   models:
     - name: picgate
@@ -113,13 +118,10 @@ fn every_setting_arrives() {
                 kind: UpstreamKind::OpenAi,
                 base_url: url("https://api.openai.com/v1"),
                 api_key: Some(Secret::new("sk-from-a-file")),
+                headers: vec![("openai-organization".parse().unwrap(), Secret::new("org-1"))],
+                pass_headers: vec![HeaderPattern::new("helicone-*"), HeaderPattern::new("x-team")],
             },
-            Upstream {
-                name: "local".into(),
-                kind: UpstreamKind::OpenAi,
-                base_url: url("http://192.168.1.20:8080/v1"),
-                api_key: None,
-            },
+            Upstream::new("local", url("http://192.168.1.20:8080/v1")),
         ],
         models: vec![
             Model {
