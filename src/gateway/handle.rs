@@ -196,7 +196,8 @@ fn pass(session: &Session, settings: &Settings) -> Result<(String, Pass)> {
             api_key: upstream.api_key.clone(),
             upgrade: session.is_upgrade_req(),
             addresses: VecDeque::new(),
-            is_error: false,
+            header_due: None,
+            scrubber: None,
         },
     ))
 }

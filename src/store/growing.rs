@@ -24,7 +24,10 @@ use super::{
     file,
     tmp::{self, TmpFile},
 };
-use crate::picture::{Hasher, PictureId};
+use crate::{
+    opaque::opaque,
+    picture::{Hasher, PictureId},
+};
 
 /// Reads a picture that is being filled in. Clones read independently.
 #[derive(Clone, Debug)]
@@ -51,11 +54,12 @@ enum Place {
 }
 
 /// Bytes in memory, and the leave to hold them, which lasts as long as anybody reads them.
-#[derive(Debug)]
 struct InMemory {
     bytes: Mutex<Vec<u8>>,
     _leave: OwnedSemaphorePermit,
 }
+
+opaque!(InMemory {});
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
