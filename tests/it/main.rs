@@ -54,6 +54,7 @@ mod room;
 mod scaling;
 mod scripted;
 mod sdk;
+mod secrets;
 mod send_buffer;
 mod serving;
 mod signals;
