@@ -136,6 +136,16 @@ impl Growing {
         }
     }
 
+    /// Whether it is known that it will never be whole.
+    pub fn has_failed(&self) -> bool {
+        matches!(*self.shared.progress.borrow(), Progress::Failed(_))
+    }
+
+    /// Whether both read the same download.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     /// Waits for its end. `false`: it was none.
     pub(super) async fn arrived(&self) -> bool {
         let mut progress = self.shared.progress.subscribe();

@@ -142,7 +142,8 @@ impl Shared {
     /// The picture that is under way, or begins to be.
     fn join(self: &Arc<Self>, record: Record) -> Result<Growing, Failure> {
         let mut under_way = self.under_way.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(growing) = under_way.get(&record.id) {
+        // One that has failed stays a moment, while the record is put right. Who comes now was not there when it failed.
+        if let Some(growing) = under_way.get(&record.id).filter(|growing| !growing.has_failed()) {
             return Ok(growing.clone());
         }
         if self.away.is_known() {
@@ -152,7 +153,7 @@ impl Shared {
         let filling = self.store.filling(record);
         let growing = filling.growing();
         under_way.insert(id, growing.clone());
-        let under_way = UnderWay { shared: Arc::clone(self), id };
+        let under_way = UnderWay { shared: Arc::clone(self), id, growing: growing.clone() };
         tokio::spawn(async move { fill::run(&under_way.shared, filling).await });
         Ok(growing)
     }
@@ -162,10 +163,15 @@ impl Shared {
 struct UnderWay {
     shared: Arc<Shared>,
     id: PictureId,
+    growing: Growing,
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.shared.under_way.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).remove(&self.id);
+        let mut under_way = self.shared.under_way.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        // Another may have begun since this one failed.
+        if under_way.get(&self.id).is_some_and(|growing| growing.is(&self.growing)) {
+            under_way.remove(&self.id);
+        }
     }
 }

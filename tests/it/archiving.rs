@@ -564,6 +564,7 @@ async fn a_download_that_breaks_goes_on_where_it_broke() {
     assert_eq!(place.faults.count("GET", ".png"), 2);
 }
 
+/// Regression 10.9: who asked again while the record was still being put right was told that the archive is away.
 #[tokio::test]
 async fn a_wrong_picture_from_the_archive_is_never_served_whole_nor_kept() {
     let place = Place::new("wrong/").await;

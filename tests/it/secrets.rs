@@ -19,7 +19,10 @@ use tokio::{
 };
 
 use crate::{
-    harness::seaweed::{ACCESS_KEY, BUCKET, SECRET_KEY, Seaweed},
+    harness::{
+        House, KEY,
+        seaweed::{ACCESS_KEY, BUCKET, SECRET_KEY, Seaweed},
+    },
     process::{Process, client, free_port, get, picgate, run},
     scripted::read_head,
 };
@@ -538,4 +541,20 @@ fn files(folder: &Path) -> Vec<PathBuf> {
             false => Vec::new(),
         })
         .collect()
+}
+
+/// The same of a gateway at work: everything it holds, shown.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_gateway_shows_no_secret() {
+    let signed = format!("images: {{ access: signed, signing_keys: [ {SIGNING_KEY} ] }}");
+    let archive = format!(
+        "archive: {{ endpoint: \"http://127.0.0.1:1\", bucket: b, access_key_id: {ACCESS_KEY}, secret_access_key: {SECRET_KEY} }}"
+    );
+    let house = House::builder().line(&signed).line(&archive).start().await;
+    let (url, _) = house.picture(PROMPT).await;
+    house.chat(json!([ { "role": "user", "content": format!("{PROMPT} ![x]({url})") } ])).await;
+    for shown in [format!("{:?}", house.gateway), format!("{:#?}", house.gateway)] {
+        assert!(shown.contains("signing_keys") && shown.contains("access_key_id"), "{shown}");
+        holds_none("the gateway", &shown, &[KEY, "sk-upstream", SIGNING_KEY, ACCESS_KEY, SECRET_KEY, "canary-prompt"]);
+    }
 }
