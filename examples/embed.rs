@@ -121,12 +121,12 @@ impl ProxyHttp for Mine {
         &self,
         _: &mut Session,
         body: &mut Option<Bytes>,
-        _end_of_stream: bool,
+        end_of_stream: bool,
         ctx: &mut MyCtx,
     ) -> pingora_core::Result<Option<Duration>> {
         if ctx.passes {
             // Some upstreams quote the key in their error messages.
-            self.picgate.pass_body(body, &ctx.picgate);
+            self.picgate.pass_body(body, end_of_stream, &mut ctx.picgate);
         }
         Ok(None)
     }

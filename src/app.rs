@@ -7,7 +7,7 @@ use prometheus::Registry;
 use crate::{
     access::{Keys, StoredKey, new_key},
     archive::{self, Bucket},
-    config::{self, Access, Config},
+    config::{self, Access, Config, Secret},
     core::{Core, Settings},
     fetch::Fetcher,
     gateway::Gateway,
@@ -29,7 +29,7 @@ const SIGNING_KEY_LEN: usize = 32;
 pub struct App {
     pub gateway: Gateway,
     /// A key that was made just now, because there was none. It is shown once and stored only as a hash.
-    pub first_key: Option<String>,
+    pub first_key: Option<Secret>,
 }
 
 /// Why the gateway cannot start.
@@ -66,7 +66,7 @@ impl App {
             let (key, entry) = new_key("first")?;
             stored.push(entry);
             store.state().write_json(KEYS, &stored)?;
-            first_key = Some(key);
+            first_key = Some(Secret::new(key));
         }
         let bucket = config.archive.as_ref().map(Bucket::new).transpose()?;
         let settings = settings(config, &stored, &store)?;

@@ -12,6 +12,7 @@ pub mod exchange;
 pub mod fetch;
 pub mod gateway;
 pub mod images;
+mod opaque;
 pub mod picture;
 pub mod pixels;
 pub mod rewrite;

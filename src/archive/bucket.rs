@@ -20,7 +20,8 @@ use crate::{
     picture::{Format, PictureId},
 };
 
-const MIB: u64 = 1024 * 1024;
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
 /// RFC 3986, section 3.3: what stays as it is in a path. `+` and `&` could, and are misread by some servers.
 const IN_A_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 /// Longest record read back. Ours are below 16 KiB.
@@ -41,6 +42,9 @@ pub struct Limits {
     /// Longest time in which nothing moves, in connecting, sending, waiting or receiving. While megabytes sent are on
     /// their way in the kernel, up to three times as long.
     pub idle: Duration,
+    /// Fewest bytes a second over a whole transfer, either way: a bucket that trickles is never silent. A transfer may take
+    /// four times [`idle`](Self::idle), and the time its bytes need at this pace.
+    pub pace: u64,
     /// Most bytes sent in one piece.
     pub whole: u64,
     /// Bytes of the parts of what is longer. Services want 5 MiB at least; two parts are in memory at a time.
@@ -73,7 +77,14 @@ pub struct Found {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { idle: Duration::from_secs(15), whole: 16 * MIB, part: 8 * MIB }
+        Self { idle: Duration::from_secs(15), pace: 4 * KIB, whole: 16 * MIB, part: 8 * MIB }
+    }
+}
+
+impl Limits {
+    /// Longest time for so many bytes.
+    pub(super) fn time(&self, bytes: u64) -> Duration {
+        self.idle * 4 + Duration::from_secs(bytes / self.pace.max(1))
     }
 }
 
@@ -86,7 +97,7 @@ impl Bucket {
     }
 
     pub fn with_limits(archive: &config::Archive, limits: Limits) -> Result<Self, SetupError> {
-        let wire = Wire::new(limits.idle, Scrub::new(archive))?;
+        let wire = Wire::new(limits, Scrub::new(archive))?;
         // Nothing but the configuration counts: no environment, no files of other tools, no metadata service.
         let service = S3::default()
             .endpoint(without_slash(&archive.endpoint))

@@ -46,7 +46,7 @@ impl Download {
     ///
     /// # Errors
     ///
-    /// [`ArchiveError::Timeout`] when nothing comes for the idle time, [`ArchiveError::Unreachable`] when the connection
+    /// [`ArchiveError::Timeout`] when nothing comes for the idle time or the whole takes too long, [`ArchiveError::Unreachable`] when the connection
     /// breaks before [`length`](Self::length) bytes have come.
     pub async fn piece(&mut self) -> Result<Option<Bytes>, ArchiveError> {
         self.answer.piece().await

@@ -16,8 +16,8 @@ pub enum ArchiveError {
     /// No connection, or one that broke.
     #[error("the bucket cannot be reached: {0}")]
     Unreachable(String),
-    /// Nothing moved for so long.
-    #[error("the bucket was silent for {0:?}")]
+    /// Nothing moved for so long, or the whole was not done within it.
+    #[error("the bucket was silent or too slow for {0:?}")]
     Timeout(Duration),
     /// It has trouble now and asks to come again: 429, 5xx, `SlowDown`.
     #[error("the bucket is busy: {0}")]

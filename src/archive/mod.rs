@@ -6,7 +6,7 @@
 //! * A picture is `{prefix}{id}.{ext}`, its record `{prefix}{id}.json` (`names.rs`). Equal keys have equal bytes, so putting
 //!   an object twice does no harm, and nothing here depends on conditional puts, which some services ignore.
 //! * An object counts as put when it was verified (`upload.rs`).
-//! * No attempt has a limit in all, every one has a limit on silence (`wire.rs`).
+//! * Every attempt has a limit on silence, and one in all that grows with its bytes (`wire.rs`).
 //! * OpenDAL signs, lists, deletes, asks for facts and sends long pictures in parts. A body that goes in one piece, either
 //!   way, is carried by us under a signature of OpenDAL's, so that no picture is in memory as a whole.
 

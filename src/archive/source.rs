@@ -11,18 +11,22 @@ use tokio::task::spawn_blocking;
 
 use super::ArchiveError;
 
+use crate::opaque::opaque;
+
 /// Bytes read at a time.
 const PIECE: usize = 256 * 1024;
 
 /// Bytes that can be read more than once: an attempt reads them twice, first for the checksums that stand in the header,
 /// then to send them. Cloning is cheap.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Source {
     from: Origin,
     len: u64,
 }
 
-#[derive(Clone, Debug)]
+opaque!(Source { len });
+
+#[derive(Clone)]
 enum Origin {
     File(Arc<File>),
     Memory(Bytes),

@@ -1,7 +1,8 @@
 //! The HTTP client all requests to the bucket go through, OpenDAL's too.
 //!
-//! It has one rule of its own: an attempt may take as long as it likes, but not be **idle** for longer than
-//! [`Limits::idle`](super::Limits). A piece of the body taken by the connection or a piece of the answer is progress.
+//! It has two rules of its own. An attempt is never **idle** for longer than [`Limits::idle`](super::Limits): a piece of the
+//! body taken by the connection or a piece of the answer is progress. And its whole time is bounded by its bytes and
+//! [`Limits::pace`](super::Limits), so that a bucket that trickles does not hold a place for ever.
 
 use std::{
     error::Error as StdError,
@@ -23,14 +24,14 @@ use opendal::{Buffer, HttpBody, HttpTransport};
 use reqwest::Client;
 use tokio::{
     sync::Notify,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 
 use super::{
-    ArchiveError, SetupError,
+    ArchiveError, Limits, SetupError,
     answer::{self, Scrub},
 };
-use crate::trust;
+use crate::{opaque::opaque, trust};
 
 /// Bytes handed to the connection at a time. Small, since each one is a sign of life.
 const FRAME: usize = 64 * 1024;
@@ -43,16 +44,20 @@ const WHOLE: usize = 4 * 1024 * 1024;
 #[derive(Clone, Debug)]
 pub(super) struct Wire {
     client: Client,
-    idle: Duration,
+    limits: Limits,
     scrub: Arc<Scrub>,
 }
 
 /// A successful answer whose body is still to come.
-#[derive(Debug)]
 pub(super) struct Answer {
     wire: Wire,
     response: reqwest::Response,
+    /// Longest time for the body, and when it is over.
+    time: Duration,
+    deadline: Instant,
 }
+
+opaque!(Answer { time });
 
 /// A request's body under way.
 struct Feed {
@@ -74,11 +79,11 @@ struct Progress {
 // === impl Wire ===
 
 impl Wire {
-    pub(super) fn new(idle: Duration, scrub: Scrub) -> Result<Self, SetupError> {
+    pub(super) fn new(limits: Limits, scrub: Scrub) -> Result<Self, SetupError> {
         // No redirects: a signature holds for one host and path.
         let client = trust::client(trust::roots()).map_err(|error| SetupError(error.into()))?;
-        let client = client.connect_timeout(idle).build().map_err(|error| SetupError(error.into()))?;
-        Ok(Self { client, idle, scrub: Arc::new(scrub) })
+        let client = client.connect_timeout(limits.idle).build().map_err(|error| SetupError(error.into()))?;
+        Ok(Self { client, limits, scrub: Arc::new(scrub) })
     }
 
     /// Sends a request with a body of `len` bytes.
@@ -94,12 +99,15 @@ impl Wire {
                 Feed { pieces: Box::pin(pieces), piece: Bytes::new(), left: len, progress: Arc::clone(&progress) };
             request = request.body(reqwest::Body::wrap(feed));
         }
-        let response = progress.watch(request.send(), self.idle).await?;
+        let time = self.limits.time(len);
+        let sent = timeout(time, progress.watch(request.send(), self.limits.idle)).await;
+        let response = sent.map_err(|_| ArchiveError::Timeout(time))??;
         let response = response.map_err(|error| match progress.failed.get() {
             Some(error) => ArchiveError::Local(Arc::clone(error)),
             None => self.broken(&error),
         })?;
-        let answer = Answer { wire: self.clone(), response };
+        let time = self.limits.time(response.content_length().unwrap_or(WHOLE as u64));
+        let answer = Answer { wire: self.clone(), response, time, deadline: Instant::now() + time };
         if answer.response.status().is_success() { Ok(answer) } else { Err(answer.into_error().await) }
     }
 
@@ -111,7 +119,7 @@ impl Wire {
     /// Why there is no answer, or no more of it.
     fn broken(&self, error: &reqwest::Error) -> ArchiveError {
         if error.is_timeout() {
-            return ArchiveError::Timeout(self.idle);
+            return ArchiveError::Timeout(self.limits.idle);
         }
         // The client's own words hold the URL; the innermost cause says what happened.
         let causes = std::iter::successors(error.source(), |cause| (*cause).source());
@@ -147,8 +155,16 @@ impl Answer {
 
     /// The next bytes of the body; `None` at its end. A body that ends too early is an error.
     pub(super) async fn piece(&mut self) -> Result<Option<Bytes>, ArchiveError> {
-        let piece = timeout(self.wire.idle, self.response.chunk());
-        let piece = piece.await.map_err(|_| ArchiveError::Timeout(self.wire.idle))?;
+        let (idle, now) = (self.wire.limits.idle, Instant::now());
+        let (end, time) = match now + idle {
+            silence if silence < self.deadline => (silence, idle),
+            _ => (self.deadline, self.time),
+        };
+        if now >= self.deadline {
+            return Err(ArchiveError::Timeout(self.time));
+        }
+        let piece = timeout_at(end, self.response.chunk());
+        let piece = piece.await.map_err(|_| ArchiveError::Timeout(time))?;
         piece.map_err(|error| self.wire.broken(&error))
     }
 

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
-use super::{Failure, check, run};
-use crate::archive::Bucket;
+use super::{Failure, check};
+use crate::{archive::Bucket, telemetry::logging};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Archive {
@@ -26,7 +26,7 @@ impl Archive {
 }
 
 fn test(path: &Path) -> Result<(), Failure> {
-    run::start_logging("warn");
+    logging::start("warn");
     let config = check::load(path)?.config;
     let archive =
         config.archive.ok_or_else(|| Failure::broken(format!("{}: there is no archive in it", path.display())))?;

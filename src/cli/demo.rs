@@ -13,7 +13,13 @@ use clap::Args;
 use tokio::runtime::Runtime;
 
 use super::{Failure, run};
-use crate::{access, config::Config, demo::Demo, gateway::server::ServerSettings};
+use crate::{
+    access,
+    config::{Config, Secret},
+    demo::Demo,
+    gateway::server::ServerSettings,
+    telemetry::logging,
+};
 
 /// Between two words of a streamed text, so that a person sees it stream.
 const TYPING: Duration = Duration::from_millis(15);
@@ -29,14 +35,14 @@ pub(super) struct Options {
     data: PathBuf,
     /// The client key; made and remembered when not given.
     #[arg(long, env = "PICGATE_KEY", hide_env_values = true)]
-    key: Option<String>,
+    key: Option<Secret>,
 }
 
 pub(super) fn demo(options: &Options) -> Result<(), Failure> {
-    run::start_logging("warn");
+    logging::start("warn");
     let key = match &options.key {
-        Some(key) if key.trim().is_empty() => return Err(Failure::broken("--key must not be empty")),
-        Some(key) => key.clone(),
+        Some(key) if key.expose().trim().is_empty() => return Err(Failure::broken("--key must not be empty")),
+        Some(key) => key.expose().to_owned(),
         None => remembered_key(&options.data)
             .map_err(|error| Failure::broken(format!("{}: {error}", options.data.display())))?,
     };
@@ -53,7 +59,7 @@ pub(super) fn demo(options: &Options) -> Result<(), Failure> {
 }
 
 pub(super) fn upstream(port: u16, no_inspect: bool) -> Result<(), Failure> {
-    run::start_logging("warn");
+    logging::start("warn");
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
         .map_err(|error| Failure::broken(format!("cannot listen on 127.0.0.1:{port}: {error}")))?;
     runtime()?.block_on(async {

@@ -11,11 +11,12 @@ use prometheus::Registry;
 use super::{Failure, check, pid_file::PidFile, reload};
 use crate::{
     app::App,
-    config::Config,
+    config::{Config, Secret},
     gateway::{
         Gateway,
         server::{self, BoxedService, Process, ServerSettings},
     },
+    telemetry::logging,
 };
 
 /// After the listeners were told to stop, connections that are open may still bring requests; and after the last answer,
@@ -23,12 +24,12 @@ use crate::{
 const SETTLE: Duration = Duration::from_millis(300);
 
 pub(super) fn run(path: &Path, upgrade: bool) -> Result<(), Failure> {
-    start_logging("info");
+    logging::start("info");
     let loaded = check::load(path)?;
     let settings = check::server_settings(path)?;
     serve(settings, loaded.config, upgrade, Some(path.to_owned()), |config, first_key| {
         if let Some(key) = first_key {
-            println!("picgate has no keys yet, so it made one. It is shown only now:\n\n  {key}\n");
+            println!("picgate has no keys yet, so it made one. It is shown only now:\n\n  {}\n", key.expose());
         }
         log::info!("picgate {} listens; its pictures are under {}", env!("CARGO_PKG_VERSION"), config.public.base);
     })
@@ -40,7 +41,7 @@ pub(super) fn serve(
     config: Config,
     upgrade: bool,
     file: Option<PathBuf>,
-    ready: impl FnOnce(&Config, Option<&str>),
+    ready: impl FnOnce(&Config, Option<&Secret>),
 ) -> Result<(), Failure> {
     if !upgrade {
         can_listen(&config)?;
@@ -59,7 +60,7 @@ pub(super) fn serve(
     process.add(drain(gateway, pid_file.clone()));
 
     pid_file.write();
-    ready(&config, first_key.as_deref());
+    ready(&config, first_key.as_ref());
     process.run();
     pid_file.remove();
     Ok(())
@@ -71,12 +72,6 @@ fn can_listen(config: &Config) -> Result<(), Failure> {
         TcpListener::bind(address).map_err(|error| Failure::broken(format!("cannot listen on {address}: {error}")))?;
     }
     Ok(())
-}
-
-/// Logs to stderr; `RUST_LOG` overrides the level.
-pub(super) fn start_logging(level: &str) {
-    let default = format!("{level},pingora_core=warn,pingora_proxy=error,sled=warn");
-    let _ = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(default)).try_init();
 }
 
 /// Ends the process once a stop was asked for and every request has been answered.

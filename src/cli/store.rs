@@ -4,11 +4,12 @@ use std::{path::PathBuf, time::Instant};
 
 use clap::Subcommand;
 
-use super::{Failure, check, progress, run};
+use super::{Failure, check, progress};
 use crate::{
     archive::Bucket,
     config::{self, Config},
     store::{Checked, Fault, Finding, Mended, Progress, Rebuild, StoreError, Verify},
+    telemetry::logging,
     tier::roster,
 };
 
@@ -55,7 +56,7 @@ pub(super) enum Store {
 
 impl Store {
     pub(super) fn run(&self) -> Result<(), Failure> {
-        run::start_logging("warn");
+        logging::start("warn");
         match self {
             Store::Verify { config, repair } => verify(&check::load(config)?.config, *repair),
             Store::Rebuild { config, from_archive: false } => rebuild(&check::load(config)?.config),

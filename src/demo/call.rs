@@ -18,7 +18,7 @@ use super::{
     received::{KEPT_BODY, Received, ReceivedImage, hide_secrets, sha256},
     server::House,
 };
-use crate::picture::Format;
+use crate::{opaque::opaque, picture::Format};
 
 /// Largest body taken.
 const LIMIT: usize = 128 << 20;
@@ -29,7 +29,6 @@ const EARLY: usize = 64 * 1024;
 /// Bodies over this size are looked through on a thread that may block.
 const LONG: usize = 1 << 20;
 
-#[derive(Debug)]
 pub(super) struct Call {
     pub(super) path: String,
     pub(super) query: String,
@@ -43,7 +42,8 @@ pub(super) struct Call {
     pub(super) prompt: String,
 }
 
-#[derive(Debug)]
+opaque!(Call { path, length });
+
 pub(super) enum Content {
     Json(Value),
     Form(Vec<Part>),

@@ -98,7 +98,7 @@ fn authorise(house: &House, headers: &HeaderMap) -> Result<(), Answer> {
         .and_then(|value| value.strip_prefix("Bearer "))
         .filter(|token| !token.is_empty());
     let right = match (&house.api_key, token) {
-        (Some(key), Some(token)) => key == token,
+        (Some(key), Some(token)) => key.expose() == token,
         (None, token) => token.is_some(),
         (Some(_), None) => false,
     };

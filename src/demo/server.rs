@@ -16,6 +16,7 @@ use super::{
     received::{Log, Received},
     routes,
 };
+use crate::config::Secret;
 
 /// Longest time [`Demo::stop`] waits for connections to end.
 const STOP: Duration = Duration::from_secs(2);
@@ -32,7 +33,7 @@ pub struct Demo {
 /// Settings for a [`Demo`].
 #[derive(Clone, Debug)]
 pub struct Builder {
-    api_key: Option<String>,
+    api_key: Option<Secret>,
     origin: Option<String>,
     inspect: bool,
     typing: Option<Duration>,
@@ -41,7 +42,7 @@ pub struct Builder {
 /// What all requests share.
 #[derive(Debug)]
 pub(super) struct House {
-    pub(super) api_key: Option<String>,
+    pub(super) api_key: Option<Secret>,
     /// Where `/pictures/…` is reached.
     pub(super) origin: String,
     pub(super) inspect: bool,
@@ -121,7 +122,7 @@ impl Builder {
     /// Takes only this key; without it any bearer token will do.
     #[must_use]
     pub fn api_key(mut self, key: impl Into<String>) -> Self {
-        self.api_key = Some(key.into());
+        self.api_key = Some(Secret::new(key));
         self
     }
 

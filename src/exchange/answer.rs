@@ -7,6 +7,7 @@ use super::{keeper::Keeper, rewriter::Rewriter};
 use crate::{
     config::Upstream,
     error::{Code, Error, Result},
+    opaque::opaque,
     upstream::{Arriving, Body, BodyReader, Failure, Incoming, headers},
 };
 
@@ -17,7 +18,6 @@ const HOLD: u64 = 256 * 1024;
 const TURN: u64 = 64 * 1024;
 
 /// An answer whose header can be sent.
-#[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
     /// Without `Content-Length`.
@@ -31,7 +31,8 @@ pub struct Answer {
     body: AnswerBody,
 }
 
-#[derive(Debug)]
+opaque!(Answer { status, len, upstream, is_events });
+
 enum AnswerBody {
     /// As it comes.
     Passing {
@@ -43,7 +44,6 @@ enum AnswerBody {
     Rewriting(Box<Rewriting>),
 }
 
-#[derive(Debug)]
 struct Rewriting {
     arriving: Arriving,
     /// The end of the body is told by its framing, not by the connection's.

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     ops::Range,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -18,22 +19,29 @@ use crate::{
     config::{Chat, History, Images, Markdown},
     core::{Core, Settings},
     error::{Code, Error, Result},
+    opaque::opaque,
     picture::PictureId,
     rewrite::{
         conversation::{Conversation, Piece},
         request::{Findings, Reference, ReferenceForm},
     },
+    tier::Questions,
     upstream::Segment,
 };
 
+/// How long the archive may be asked for the pictures that one request cannot do without.
+const QUESTIONS_TIME: Duration = Duration::from_secs(60);
+
 /// What is done to a request's pictures, and to the text around them.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Inlined {
     /// What goes where. None overlaps another.
     pub(super) edits: Vec<(Range<u64>, Vec<Segment>)>,
     /// The pictures of ours that go along.
     pub(super) parents: Vec<PictureId>,
 }
+
+opaque!(Inlined { parents });
 
 /// What the settings of the request's model say.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +82,7 @@ pub(super) async fn inline(
             most => Some(most),
         },
         allowance: Allowance::new(settings.config.limits.request_body),
+        questions: Questions::new(MOST, QUESTIONS_TIME),
         known: HashMap::new(),
     };
     let omitted = choose(&mut pictures, &policy.images.history, conversation, &wanted, &mut shown).await?;
@@ -192,13 +201,14 @@ async fn choose<'a>(
 }
 
 /// The pictures of one request, by their URLs.
-#[derive(Debug)]
 struct Pictures<'a> {
     core: &'a Core,
     settings: &'a Settings,
     /// Larger ones are scaled.
     most_pixels: Option<u64>,
     allowance: Allowance,
+    /// For those of ours that are unknown here.
+    questions: Questions,
     known: HashMap<&'a str, Found>,
 }
 
@@ -212,11 +222,11 @@ impl<'a> Pictures<'a> {
         if self.known.len() + new.len() > MOST {
             return Err(Error::new(Code::InvalidRequest, format!("The request names more than {MOST} pictures.")));
         }
-        let (core, settings, allowance) = (self.core, self.settings, &self.allowance);
+        let (core, settings, allowance, questions) = (self.core, self.settings, &self.allowance, &self.questions);
         let gets: Vec<_> = new
             .into_values()
             .map(|reference| async move {
-                let found = Found::get(core, settings, &reference.url, allowance).await;
+                let found = Found::get(core, settings, &reference.url, allowance, questions).await;
                 Ok::<_, Error>((reference.url.as_str(), found.map_err(|error| error.param(reference.path.clone()))?))
             })
             .collect();

@@ -3,6 +3,7 @@
 use super::ApiRoute;
 use crate::{
     error::{Code, Error, Result},
+    opaque::opaque,
     rewrite::{
         multipart::MultipartScanner,
         request::{Findings, RequestScanner, ScanError},
@@ -11,27 +12,28 @@ use crate::{
 };
 
 /// Takes a body in: to memory while it is small, to disk when it is not, and past a scanner.
-#[derive(Debug)]
 pub struct Intake {
     spool: Spool,
     scanner: Scanner,
     limit: u64,
 }
 
-#[derive(Debug)]
+opaque!(Intake { limit });
+
 enum Scanner {
     Json(Box<RequestScanner>),
     Multipart(Box<MultipartScanner>),
 }
 
 /// A body that has come completely, and what stands in it.
-#[derive(Debug)]
 pub struct Received {
     pub(super) body: SpoolReader,
     pub(super) findings: Findings,
     /// Fields are bare text, not JSON strings.
     pub(super) multipart: bool,
 }
+
+opaque!(Received { multipart });
 
 impl Intake {
     /// `limit`: most bytes taken.

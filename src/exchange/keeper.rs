@@ -8,13 +8,13 @@ use tokio::{sync::Semaphore, task::JoinHandle};
 use crate::{
     core::{Core, Settings},
     error::{Error, Result},
+    opaque::opaque,
     rewrite::{Event, Fill, Slot, base64::Encoder},
     store::{Generation, NewRecord, PictureWriter, Spool, Staged, StoreError, Stored},
     upstream::{Body, Segment, Source},
 };
 
 /// Turns the events of one answer into the bytes that go out.
-#[derive(Debug)]
 pub(super) struct Keeper {
     core: Arc<Core>,
     settings: Arc<Settings>,
@@ -35,11 +35,12 @@ pub(super) struct Keeper {
     fetching: Arc<Semaphore>,
 }
 
+opaque!(Keeper { pending, whole, links });
+
 /// How many pictures named in one answer are fetched at once.
 const FETCHES_AT_ONCE: usize = 4;
 
 /// Something that goes out, now or later.
-#[derive(Debug)]
 enum Part {
     Segment(Segment),
     /// A picture being fetched, and where it goes.
@@ -47,7 +48,6 @@ enum Part {
 }
 
 /// A picture of which not everything has come.
-#[derive(Debug)]
 struct Incomplete {
     slot: Slot,
     /// `None`: it cannot be kept, and need not be for the answer to be right.

@@ -37,4 +37,4 @@ pub(crate) use intake::too_large;
 pub use intake::{Intake, Received};
 pub use route::ApiRoute;
 pub(crate) use run::target_url;
-pub use run::{Exchange, Request};
+pub use run::{Exchange, Request, Sent};

@@ -10,6 +10,8 @@ use crate::{
     error::{Code, Error, Result},
     images,
     picture::{Format, PictureId},
+    store::Picture,
+    tier::{Asker, Questions},
     upstream::Source,
 };
 
@@ -58,21 +60,28 @@ impl Found {
     ///
     /// # Errors
     /// [`Code::ImageExpired`] for a URL of ours without a picture; those of a fetch.
-    pub(super) async fn get(core: &Core, settings: &Settings, url: &str, allowance: &Allowance) -> Result<Self> {
+    pub(super) async fn get(
+        core: &Core,
+        settings: &Settings,
+        url: &str,
+        allowance: &Allowance,
+        questions: &Questions,
+    ) -> Result<Self> {
         match Named::of(&settings.config.public, url) {
             Named::Ours(id) => {
                 let expired =
                     || Error::new(Code::ImageExpired, "This gateway does not have the image of this URL (any more).");
-                Self::own(core, &id.ok_or_else(expired)?).await?.ok_or_else(expired)
+                let id = id.ok_or_else(expired)?;
+                let picture = core.tier.open_whole(&id, Asker::Request(questions)).await?;
+                Ok(Self::own(id, picture.ok_or_else(expired)?))
             }
             Named::Remote | Named::Other => Self::fetched(core, settings, url, allowance).await,
         }
     }
 
     /// A picture of ours, without HTTP. Whole, so that no upstream is left with half a request.
-    pub(super) async fn own(core: &Core, id: &PictureId) -> Result<Option<Self>> {
-        let Some(picture) = core.tier.open_whole(id).await? else { return Ok(None) };
-        Ok(Some(Self { format: picture.facts.format, source: Source::Picture(picture), parent: Some(*id) }))
+    pub(super) fn own(id: PictureId, picture: Picture) -> Self {
+        Self { format: picture.facts.format, source: Source::Picture(picture), parent: Some(id) }
     }
 
     /// A picture of another host's, spooled.

@@ -14,7 +14,6 @@ use crate::rewrite::{
 const LONGEST_SPACE: usize = 64 * 1024;
 
 /// The rewriter of an answer's kind.
-#[derive(Debug)]
 pub(super) enum Rewriter {
     Json(Box<AnswerRewriter>),
     Events(Box<StreamRewriter>),

@@ -1,7 +1,10 @@
 //! Sends a request to the first target that takes it.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -22,13 +25,13 @@ use crate::{
     config::Images,
     core::{Core, Settings},
     error::{Code, Error, Result},
+    opaque::opaque,
     rewrite::{raw::RawRewriter, shape::Shape},
     store::Generation,
-    upstream::{Failure, Incoming, Outgoing, headers, retry},
+    upstream::{Failure, Incoming, Outgoing, headers, retry, without_key},
 };
 
 /// A request whose body has come.
-#[derive(Debug)]
 pub struct Request {
     pub route: ApiRoute,
     /// What stood behind the path, without `?`.
@@ -40,6 +43,8 @@ pub struct Request {
     pub received: Received,
 }
 
+opaque!(Request { route, request_id });
+
 /// A request that can be run: its model is known, and so is what to do with its pictures.
 #[derive(Debug)]
 pub struct Exchange {
@@ -47,6 +52,22 @@ pub struct Exchange {
     settings: Arc<Settings>,
     request: Request,
     plan: Plan,
+    sent: Sent,
+}
+
+/// Whether an exchange has begun to send its request to an upstream. Until then it has cost nothing. Clones tell the same.
+#[derive(Clone, Debug, Default)]
+pub struct Sent(Arc<AtomicBool>);
+
+impl Sent {
+    fn set(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether an upstream may have seen the request.
+    pub fn get(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 impl Exchange {
@@ -54,12 +75,17 @@ impl Exchange {
     /// When the request names no model of ours.
     pub fn new(core: Arc<Core>, settings: Arc<Settings>, request: Request) -> Result<Self> {
         let plan = Plan::new(&settings.config, request.route, &request.client, &request.received.findings)?;
-        Ok(Self { core, settings, request, plan })
+        Ok(Self { core, settings, request, plan, sent: Sent::default() })
     }
 
     /// The settings for pictures of the request's model.
     pub fn images(&self) -> &Images {
         self.plan.images().unwrap_or(&self.settings.config.images)
+    }
+
+    /// Tells whether anything has gone to an upstream yet.
+    pub fn sent(&self) -> Sent {
+        self.sent.clone()
     }
 
     /// Whether the client asked for a stream.
@@ -74,12 +100,12 @@ impl Exchange {
     /// # Errors
     /// See [`Code`]; an upstream's own error answers are answers, not errors.
     pub async fn run(self) -> Result<Answer> {
-        let Self { core, settings, request, plan } = self;
-        run(core, settings, request, plan).await
+        let Self { core, settings, request, plan, sent } = self;
+        run(core, settings, request, plan, sent).await
     }
 }
 
-async fn run(core: Arc<Core>, settings: Arc<Settings>, request: Request, plan: Plan) -> Result<Answer> {
+async fn run(core: Arc<Core>, settings: Arc<Settings>, request: Request, plan: Plan, sent: Sent) -> Result<Answer> {
     if request.route.is_images() {
         core.store.check_room().await?; // before it costs money
     }
@@ -88,6 +114,7 @@ async fn run(core: Arc<Core>, settings: Arc<Settings>, request: Request, plan: P
     let policy = Policy { route: request.route, images, chat };
     let inlined = inline(&core, &settings, policy, &request.received.findings).await?;
 
+    sent.set();
     let mut failed: Option<Error> = None;
     // The best there is so far: an upstream that says when to come back.
     let mut refused = None;
@@ -117,7 +144,7 @@ async fn run(core: Arc<Core>, settings: Arc<Settings>, request: Request, plan: P
         (Some((answer, to)), failed)
             if failed.as_ref().is_none_or(|error| error.code() == Code::UpstreamUnreachable) =>
         {
-            pass(answer, &to, settings.config.limits.response_body).await
+            Ok(pass(answer, &to, settings.config.limits.response_body))
         }
         (_, Some(error)) => Err(error),
         _ => Err(Error::new(Code::UpstreamUnreachable, "No upstream is configured for this model.")),
@@ -157,6 +184,7 @@ async fn receive(
 ) -> Result<Answer> {
     let limit = settings.config.limits.response_body;
     let name = &to.upstream.name;
+    without_key(&mut incoming.headers, to.upstream.api_key.as_ref());
     if incoming.status == StatusCode::UNAUTHORIZED {
         // It speaks of our key, not of the client's; and such messages often show a part of it.
         log::error!("upstream {name} refused its API key");
@@ -167,7 +195,7 @@ async fn receive(
     }
     let has_content = incoming.status.is_success() && incoming.status != StatusCode::NO_CONTENT;
     if !has_content || !incoming.decode(limit) {
-        return pass(incoming, to, limit).await;
+        return Ok(pass(incoming, to, limit));
     }
     let rewriter = match Kind::of(&mut incoming, wants_events).await? {
         Kind::Json => Rewriter::json(plan.rules),
@@ -177,21 +205,22 @@ async fn receive(
             let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
             match RawRewriter::new(plan.rules.form, created).filter(|_| plan.rules.shape == Shape::Images) {
                 Some(rewriter) => Rewriter::Raw(rewriter),
-                None => return pass(incoming, to, limit).await,
+                None => return Ok(pass(incoming, to, limit)),
             }
         }
-        Kind::Other => return pass(incoming, to, limit).await,
+        Kind::Other => return Ok(pass(incoming, to, limit)),
     };
     Answer::rewriting(incoming, to.upstream, limit, rewriter, keeper).await
 }
 
 /// Passes an answer on as it came, but for our own key: some upstreams quote it in their error messages.
-async fn pass(mut incoming: Incoming, to: &Destination<'_>, limit: u64) -> Result<Answer> {
-    if let Some(key) = to.upstream.api_key.as_ref().filter(|_| incoming.status.is_client_error()) {
-        incoming.peek().await?;
+fn pass(mut incoming: Incoming, to: &Destination<'_>, limit: u64) -> Answer {
+    let key = to.upstream.api_key.as_ref();
+    without_key(&mut incoming.headers, key);
+    if !incoming.status.is_success() {
         incoming.scrub(key);
     }
-    Ok(Answer::passing(incoming, to.upstream, limit))
+    Answer::passing(incoming, to.upstream, limit)
 }
 
 fn generation(request: &Request, plan: &Plan, to: &Destination<'_>, inlined: &Inlined) -> Generation {

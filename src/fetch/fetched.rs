@@ -5,7 +5,10 @@ use reqwest::Response;
 use tokio::time::{Instant, timeout_at};
 
 use super::{FetchError, fetcher::failure};
-use crate::picture::{Format, Sniff, sniff};
+use crate::{
+    opaque::opaque,
+    picture::{Format, Sniff, sniff},
+};
 
 /// Most bytes looked at to tell what something is. What is held is this and one read of the socket.
 const LOOK: usize = 64 * 1024;
@@ -13,15 +16,15 @@ const LOOK: usize = 64 * 1024;
 /// A picture on its way in: its format is known, its bytes are still to be read.
 ///
 /// Dropping it closes the connection.
-#[derive(Debug)]
 pub struct Fetched {
     format: Format,
     head: Option<Bytes>,
     body: Body,
 }
 
+opaque!(Fetched { format, body });
+
 /// The bytes of an answer under the limits of one fetch.
-#[derive(Debug)]
 pub(super) struct Body {
     state: State,
     declared: Option<u64>,
@@ -30,7 +33,8 @@ pub(super) struct Body {
     deadline: Instant,
 }
 
-#[derive(Debug)]
+opaque!(Body { declared, left, limit });
+
 enum State {
     Open(Response),
     Ended,

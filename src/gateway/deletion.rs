@@ -1,5 +1,7 @@
 //! `DELETE /images/*`.
 
+use std::time::Duration;
+
 use http::{HeaderMap, StatusCode};
 use pingora_core::Result as PingoraResult;
 use pingora_http::RequestHeader;
@@ -10,7 +12,11 @@ use crate::{
     access::Client,
     error::{Code, Error, Result},
     images::path,
+    tier::{Asker, Questions},
 };
+
+/// How long the archive is asked whether it has the picture.
+const LOOKUP: Duration = Duration::from_secs(20);
 
 impl Gateway {
     /// Deletes a picture for good: its file, its record and its variants now, its copies in the archive in the background.
@@ -35,7 +41,10 @@ impl Gateway {
         }
         let id = path::parse(request.uri.path()).ok_or_else(missing)?;
         // One that nobody has leaves no tombstone behind.
-        if self.core.store.record(&id).await?.is_none() && self.core.tier.find(&id).await?.is_none() {
+        let question = Questions::new(1, LOOKUP);
+        if self.core.store.record(&id).await?.is_none()
+            && self.core.tier.find(&id, Asker::Request(&question)).await?.is_none()
+        {
             return Err(missing());
         }
         self.core.store.delete(id).await?;

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 use pingora_core::Result as PingoraResult;
 use pingora_proxy::Session;
 use serde::de::IgnoredAny;
+use tokio::time::{Instant, timeout_at};
 
 use super::{Ctx, Gateway, body, hang_up::hung_up, respond, silence::Silence};
 use crate::{
@@ -14,11 +15,16 @@ use crate::{
     config::{Heartbeat, OnDisconnect},
     core::Settings,
     error::{Code, Error, Result},
-    exchange::{Answer, ApiRoute, Exchange, Request},
+    exchange::{Answer, ApiRoute, Exchange, Request, Sent},
 };
 
 /// Tells nginx to pass on what there is.
 const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
+/// So many times `limits.upstream_timeout` an exchange may go on without its client. An upstream that is never silent for
+/// long would hold it for ever.
+const ALONE: u32 = 2;
+/// But no longer than this.
+const LONGEST_ALONE: Duration = Duration::from_secs(24 * 3600);
 /// Longest answer that is told within a stream that has begun already.
 const LONGEST_IN_BAND: usize = 256 * 1024;
 
@@ -27,6 +33,11 @@ struct Delivery<'a> {
     session: &'a mut Session,
     ctx: &'a mut Ctx,
     on_disconnect: OnDisconnect,
+    /// Whether anything has gone to an upstream.
+    sent: Sent,
+    /// When an exchange without a client ends, finished or not.
+    finish_by: Option<Instant>,
+    finish_within: Duration,
     heartbeat: Heartbeat,
     silence: Silence,
     /// The client is there.
@@ -93,6 +104,7 @@ impl Gateway {
         route: ApiRoute,
     ) -> PingoraResult<()> {
         let limit = settings.config.limits.request_body;
+        let finish_within = settings.config.limits.upstream_timeout.saturating_mul(ALONE).min(LONGEST_ALONE);
         let received = match body::receive(session, route, &self.core.store, limit).await {
             Ok(received) => received,
             Err(error) => return respond::error(session, ctx, &error).await,
@@ -113,8 +125,19 @@ impl Gateway {
         let images = exchange.images();
         let (on_disconnect, heartbeat) = (images.on_disconnect, images.heartbeat.clone());
         let silence = Silence::default();
-        let mut delivery =
-            Delivery { session, ctx, on_disconnect, heartbeat, silence, listening: true, begun: None, after_cr: false };
+        let mut delivery = Delivery {
+            session,
+            ctx,
+            on_disconnect,
+            sent: exchange.sent(),
+            finish_by: None,
+            finish_within,
+            heartbeat,
+            silence,
+            listening: true,
+            begun: None,
+            after_cr: false,
+        };
         let pulse = if exchange.wants_events() { Pulse::Events } else { Pulse::Json };
         let Ok(answer) = delivery.wait(Box::pin(exchange.run()), pulse).await else {
             return Ok(());
@@ -250,9 +273,17 @@ impl Delivery<'_> {
                 }
             }
         }
-        match self.on_disconnect {
-            OnDisconnect::Finish => Ok(Some(work.await)),
-            OnDisconnect::Abort => Err(Abandoned),
+        // What has cost nothing yet is nobody's loss.
+        if self.on_disconnect == OnDisconnect::Abort || !self.sent.get() {
+            return Err(Abandoned);
+        }
+        let end = *self.finish_by.get_or_insert_with(|| Instant::now() + self.finish_within);
+        match timeout_at(end, work).await {
+            Ok(done) => Ok(Some(done)),
+            Err(_) => {
+                log::warn!("{}: the client has left, and the upstream does not come to an end", self.ctx.request_id);
+                Err(Abandoned)
+            }
         }
     }
 

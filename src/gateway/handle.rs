@@ -202,7 +202,8 @@ fn pass(session: &Session, settings: &Settings) -> Result<(String, Pass)> {
             upstream: upstream.clone(),
             upgrade: session.is_upgrade_req(),
             addresses: VecDeque::new(),
-            is_error: false,
+            header_due: None,
+            scrubber: None,
         },
     ))
 }

@@ -35,7 +35,7 @@ pub use pingora_core;
 pub use pingora_http;
 pub use pingora_proxy;
 
-use crate::core::Core;
+use crate::{core::Core, opaque::opaque, upstream::Scrubber};
 
 /// The gateway. A clone is the same one.
 #[derive(Clone, Debug)]
@@ -71,7 +71,6 @@ pub struct Ctx {
 }
 
 /// Where a request that passes through goes.
-#[derive(Debug)]
 struct Pass {
     url: Url,
     upstream: crate::config::Upstream,
@@ -79,9 +78,13 @@ struct Pass {
     upgrade: bool,
     /// The upstream's addresses that have not failed; looked up when first needed.
     addresses: VecDeque<SocketAddr>,
-    /// The upstream has answered with an error of the client's making.
-    is_error: bool,
+    /// When the header of the upstream's answer must have come, interim ones and all.
+    header_due: Option<Instant>,
+    /// The upstream has answered with an error, which may quote our key.
+    scrubber: Option<Scrubber>,
 }
+
+opaque!(Pass { upgrade, header_due });
 
 impl Gateway {
     pub fn new(core: Arc<Core>) -> Self {

@@ -1,5 +1,7 @@
 //! What Pingora's filter chain needs to know of a request that passes through.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use pingora_core::{
@@ -14,7 +16,7 @@ use super::{
 };
 use crate::{
     error::{Code, Error},
-    upstream::{authority, bearer, headers, peer, scrubbed},
+    upstream::{Scrubber, authority, bearer, headers, names_with_key, peer},
 };
 
 /// Set on an error that stands for an upstream's 401.
@@ -48,7 +50,9 @@ impl Gateway {
             peer.options.alpn = ALPN::H1;
             peer.group_key = 1;
         }
-        peer.options.read_timeout = Some(self.core.settings().config.limits.upstream_timeout);
+        let timeout = self.core.settings().config.limits.upstream_timeout;
+        peer.options.read_timeout = Some(timeout);
+        pass.header_due = Instant::now().checked_add(timeout);
         Ok(Box::new(peer))
     }
 
@@ -98,7 +102,17 @@ impl Gateway {
             return Err(PingoraError::new_up(UPSTREAM_AUTH));
         }
         let pass = passing(ctx)?;
-        pass.is_error = header.status.is_client_error();
+        if header.status.is_informational() {
+            // Each of them begins a new silence: without a limit in all an upstream could send them for ever.
+            if pass.header_due.is_some_and(|due| Instant::now() >= due) {
+                return Err(PingoraError::new_up(ErrorType::ReadTimedout));
+            }
+        } else if !header.status.is_success() {
+            pass.scrubber = Scrubber::new(pass.upstream.api_key.as_ref());
+        }
+        for name in names_with_key(&header.headers, pass.upstream.api_key.as_ref()) {
+            header.remove_header(&name);
+        }
         let passing = headers::for_client_as_they_are(&header.headers, &pass.upstream);
         let switches = header.status == http::StatusCode::SWITCHING_PROTOCOLS;
         let stays = |name: &str| name == ANSWER_FRAMING || (switches && SWITCHING.contains(&name));
@@ -118,7 +132,17 @@ impl Gateway {
     /// Tells the client why its request could not pass, if there is still a client and nothing has been sent. For
     /// `fail_to_proxy`.
     pub async fn pass_failed(&self, session: &mut Session, error: &PingoraError, ctx: &mut Ctx) -> FailToProxy {
-        let error = failure(error).filter(|_| session.response_written().is_none());
+        // Pingora's own message may quote the header of the upstream's answer: only its kind is told.
+        let (kind, side) = (error.etype().as_str(), error.esource().as_str());
+        let error = failure(error);
+        let level = if error.is_some() { log::Level::Warn } else { log::Level::Debug };
+        let upstream = ctx.upstream.as_deref().unwrap_or("-");
+        log::log!(level, "{}: passing on to upstream {upstream} failed: {kind} ({side})", ctx.request_id);
+        // Interim answers are no answer yet.
+        let answered = |header: &ResponseHeader| {
+            !header.status.is_informational() || header.status == http::StatusCode::SWITCHING_PROTOCOLS
+        };
+        let error = error.filter(|_| !session.response_written().is_some_and(answered));
         if let Some(error) = &error
             && let Err(e) = respond::error(session, ctx, error).await
         {
@@ -130,12 +154,16 @@ impl Gateway {
 }
 
 impl Gateway {
-    /// Makes our key unreadable in an upstream's error message.
-    pub fn pass_body(&self, body: &mut Option<Bytes>, ctx: &Ctx) {
-        let error = ctx.pass.as_ref().filter(|pass| pass.is_error);
-        if let Some(key) = error.and_then(|pass| pass.upstream.api_key.as_ref()) {
-            *body = body.take().map(|piece| scrubbed(piece, key));
-        }
+    /// Makes our key unreadable in an upstream's error message. `end`: this is the last piece.
+    pub fn pass_body(&self, body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) {
+        let Some(scrubber) = ctx.pass.as_mut().and_then(|pass| pass.scrubber.as_mut()) else { return };
+        let piece = body.take().map(|piece| scrubber.push(piece)).unwrap_or_default();
+        let rest = if end { scrubber.finish() } else { Bytes::new() };
+        *body = match (piece.is_empty(), rest.is_empty()) {
+            (_, true) => Some(piece),
+            (true, false) => Some(rest),
+            (false, false) => Some([piece, rest].concat().into()),
+        };
     }
 }
 

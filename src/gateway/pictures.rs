@@ -7,14 +7,15 @@ use pingora_core::Result as PingoraResult;
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
-use super::{Ctx, Gateway, respond};
+use super::{Ctx, Gateway, hang_up::hung_up, respond};
 use crate::{
     config::{Access, Redirect},
     core::Settings,
     error::{Code, Error, Result},
     images::{self, Answer, Asked, Grant, Shown, Variant, path},
+    picture::PictureId,
     store::{Body, Picture},
-    tier::{self, Found},
+    tier::{self, Asker, Found, Known},
 };
 
 /// What a request for a picture may have.
@@ -25,6 +26,13 @@ struct Wanted {
     negotiated: bool,
 }
 
+/// What is known of it here.
+enum Sought {
+    Wanted(Wanted),
+    /// Only the archive can tell.
+    Unknown(PictureId),
+}
+
 /// How it is answered.
 enum Reply {
     /// With a header only.
@@ -33,6 +41,8 @@ enum Reply {
     Body { answer: Answer, range: Range<u64>, picture: Picture, from: &'static str },
     /// By the bucket.
     Elsewhere(String),
+    /// As the archive says, which has to be asked first.
+    Unknown(PictureId),
 }
 
 impl Gateway {
@@ -41,7 +51,15 @@ impl Gateway {
         if let Some(answer) = images::without_picture(&method) {
             return respond::head(session, ctx, answer.status, answer.headers, None, true).await;
         }
-        match self.reply(session.req_header()).await {
+        let mut reply = self.reply(session.req_header(), None).await;
+        if let Ok(Reply::Unknown(id)) = reply {
+            let Some(found) = self.look_up(session, &id).await else { return Ok(()) };
+            reply = match found {
+                Ok(found) => self.reply(session.req_header(), Some(found)).await,
+                Err(error) => Err(error),
+            };
+        }
+        match reply {
             Ok(Reply::Head(answer)) => respond::head(session, ctx, answer.status, answer.headers, None, true).await,
             Ok(Reply::Elsewhere(place)) => redirect(session, ctx, &place).await,
             Ok(Reply::Body { answer, range, picture, from }) => {
@@ -51,13 +69,31 @@ impl Gateway {
                 respond::head(session, ctx, answer.status, answer.headers, len, false).await?;
                 send(session, ctx, &picture, range).await
             }
+            Ok(Reply::Unknown(_)) => refuse(session, ctx, &missing()).await,
             Err(error) => refuse(session, ctx, &error).await,
         }
     }
 
-    async fn reply(&self, request: &RequestHeader) -> Result<Reply> {
+    /// Asks the archive for a picture that is unknown here, as long as the client is there. `None`: it has left.
+    async fn look_up(&self, session: &mut Session, id: &PictureId) -> Option<Result<Found>> {
+        tokio::select! {
+            biased;
+            found = self.core.tier.look_up(id, Asker::Reader) => Some(found.and_then(|found| found.ok_or_else(missing))),
+            () = hung_up(session) => {
+                session.as_downstream_mut().set_keepalive(None);
+                None
+            }
+        }
+    }
+
+    /// `found`: what the archive said of the picture, once it was asked.
+    async fn reply(&self, request: &RequestHeader, found: Option<Found>) -> Result<Reply> {
         let settings = self.core.settings();
-        let Wanted { found, variant, grant, negotiated } = self.wanted(request, &settings).await?;
+        let wanted = match self.wanted(request, found, &settings).await? {
+            Sought::Wanted(wanted) => wanted,
+            Sought::Unknown(id) => return Ok(Reply::Unknown(id)),
+        };
+        let Wanted { found, variant, grant, negotiated } = wanted;
         let now = SystemTime::now();
         let answer = |facts, variant: Option<&Variant>| {
             let name = variant.map(Variant::name);
@@ -92,22 +128,29 @@ impl Gateway {
     }
 
     /// The picture, or variant, that a request may have. Its bytes may still be in the archive.
-    async fn wanted(&self, request: &RequestHeader, settings: &Settings) -> Result<Wanted> {
+    async fn wanted(&self, request: &RequestHeader, found: Option<Found>, settings: &Settings) -> Result<Sought> {
         let id = path::parse(request.uri.path()).ok_or_else(missing)?;
         let query = request.uri.query().unwrap_or_default();
         let asked = Asked::parse(query)?;
         let serving = &settings.config.serving;
         // First of all: who may not read a picture does not learn whether there is one.
         let grant = settings.links.check(&id, query, asked.as_ref(), &serving.variants, SystemTime::now())?;
-        let found = self.core.tier.find(&id).await?.ok_or_else(missing)?;
+        let found = match found {
+            Some(found) => found,
+            None => match self.core.tier.known(&id).await? {
+                Known::Found(found) => found,
+                Known::Nowhere => return Err(missing()),
+                Known::Unknown => return Ok(Sought::Unknown(id)),
+            },
+        };
         let Some(asked) = asked else {
-            return Ok(Wanted { found, variant: None, grant, negotiated: false });
+            return Ok(Sought::Wanted(Wanted { found, variant: None, grant, negotiated: false }));
         };
         let negotiated = serving.negotiate && asked.format.is_none();
         let accept = request.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
         let takes_webp = negotiated && accept.is_some_and(images::takes_webp);
         let variant = asked.of(found.facts().format, &serving.variants, takes_webp);
-        Ok(Wanted { found, variant, grant, negotiated })
+        Ok(Sought::Wanted(Wanted { found, variant, grant, negotiated }))
     }
 
     /// Where to send a client whose picture is only in the archive, if it is not to come through here.
@@ -139,7 +182,8 @@ async fn send(session: &mut Session, ctx: &Ctx, picture: &Picture, range: Range<
             }
             // The promised length cannot be kept: the answer must not look complete.
             result => {
-                log::error!("{}: a picture cannot be read: {:?}", ctx.request_id, result.err());
+                let why = result.err().map_or_else(|| "it ended too early".to_owned(), |error| error.to_string());
+                log::error!("{}: a picture cannot be read: {why}", ctx.request_id);
                 session.as_downstream_mut().shutdown().await;
                 return Ok(());
             }

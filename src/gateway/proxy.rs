@@ -58,10 +58,10 @@ impl ProxyHttp for Gateway {
         &self,
         _session: &mut Session,
         body: &mut Option<Bytes>,
-        _end_of_stream: bool,
+        end_of_stream: bool,
         ctx: &mut Ctx,
     ) -> PingoraResult<Option<Duration>> {
-        self.pass_body(body, ctx);
+        self.pass_body(body, end_of_stream, ctx);
         Ok(None)
     }
 

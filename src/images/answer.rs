@@ -13,7 +13,7 @@ use super::{
     path,
     range::{Wanted, wanted},
 };
-use crate::store::Facts;
+use crate::{opaque::opaque, store::Facts};
 
 static CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 static TIMING_ALLOW_ORIGIN: HeaderName = HeaderName::from_static("timing-allow-origin");
@@ -28,13 +28,15 @@ const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD, DELETE, OPTION
 const ANYONE: HeaderValue = HeaderValue::from_static("*");
 
 /// What to answer.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
     /// The part of the picture to send; `None`: no body.
     pub range: Option<Range<u64>>,
 }
+
+opaque!(Answer { status, range });
 
 /// What is shown: a picture, or a variant of one.
 #[derive(Clone, Debug)]

@@ -1,6 +1,7 @@
 //! Where the bytes of a picture come from.
 
 use std::{
+    fmt,
     fs::File,
     io::{self, Read, Seek, SeekFrom},
     os::unix::fs::FileExt,
@@ -11,7 +12,7 @@ use std::{
 use bytes::Bytes;
 
 /// The bytes of a picture. Cheap to clone; a file is read in place and may be read by others meanwhile.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Source {
     Bytes(Bytes),
     /// All of an open file, `len` bytes of it.
@@ -19,6 +20,13 @@ pub enum Source {
         file: Arc<File>,
         len: u64,
     },
+}
+
+/// Its length only: the bytes are a user's.
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Source({} bytes)", self.len())
+    }
 }
 
 impl Source {

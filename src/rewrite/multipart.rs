@@ -7,6 +7,8 @@ use memchr::memmem;
 
 use super::request::{Field, Findings, Reference, ReferenceForm, ScanError, shortened};
 
+use crate::opaque::opaque;
+
 /// Longest header block of a part.
 const LONGEST_HEADER: usize = 16 * 1024;
 /// Longest text field that is read.
@@ -15,7 +17,6 @@ const LONGEST_TEXT: usize = 64 * 1024;
 const MOST_PARTS: usize = 1000;
 
 /// Reads one multipart body.
-#[derive(Debug)]
 pub struct MultipartScanner {
     /// CR LF `--` boundary.
     delimiter: Vec<u8>,
@@ -28,6 +29,8 @@ pub struct MultipartScanner {
     seen: Vec<String>,
     found: Findings,
 }
+
+opaque!(MultipartScanner {});
 
 #[derive(Debug)]
 enum State {

@@ -23,6 +23,8 @@ use super::{
     prose::ProseReader,
 };
 
+use crate::opaque::opaque;
+
 /// Requests may be nested this deep.
 const MAX_DEPTH: usize = 128;
 /// Longest value that is read: a URL, a model's name. Longer ones are data.
@@ -41,7 +43,7 @@ pub enum Route {
 }
 
 /// What stands in a request.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Findings {
     pub model: Option<Field>,
     pub response_format: Option<Field>,
@@ -55,6 +57,8 @@ pub struct Findings {
     pub conversation: Conversation,
 }
 
+opaque!(Findings { model, response_format, stream, has_mask });
+
 /// A top-level text field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Field {
@@ -66,7 +70,7 @@ pub struct Field {
 }
 
 /// A picture named in a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Reference {
     /// Where, as an error names it: `messages[0].content[1].image_url.url`.
     pub path: String,
@@ -78,6 +82,8 @@ pub struct Reference {
     /// The [element](Conversation::elements) it stands in.
     pub element: Option<usize>,
 }
+
+opaque!(Reference { path, span, form, element });
 
 /// What a reference is replaced with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,11 +119,12 @@ pub enum ScanError {
 }
 
 /// Reads one JSON request.
-#[derive(Debug)]
 pub struct RequestScanner {
     lexer: Lexer,
     state: State,
 }
+
+opaque!(RequestScanner {});
 
 #[derive(Debug)]
 struct State {

@@ -3,9 +3,12 @@
 //! Memory for one value is this one buffer, however long the value grows. Nothing is read ahead meanwhile: to write it takes
 //! a tenth of a millisecond, and with many pictures at once a second buffer for each would double their memory.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use tokio::{
@@ -57,7 +60,6 @@ pub(super) struct Room {
 }
 
 /// Collects bytes and hands full buffers to a [`Drain`].
-#[derive(Debug)]
 pub(super) struct Behind<D> {
     desk: Arc<Desk>,
     /// It is counted among the long ones.
@@ -67,6 +69,12 @@ pub(super) struct Behind<D> {
     limit: usize,
     /// `None`: it failed, or was left in the middle.
     drain: Option<D>,
+}
+
+impl<D> fmt::Debug for Behind<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Behind").field("is_long", &self.is_long).field("limit", &self.limit).finish_non_exhaustive()
+    }
 }
 
 // === impl Desk ===

@@ -30,10 +30,12 @@ use super::{
     record::unix_ms,
     tmp::{self, TmpFile},
 };
-use crate::picture::{Format, PictureId};
+use crate::{
+    opaque::opaque,
+    picture::{Format, PictureId},
+};
 
 /// A finished picture that is not kept yet. Its name is known, so its URL is too. Dropping it removes its file.
-#[derive(Debug)]
 pub struct Staged {
     store: Arc<Inner>,
     id: PictureId,
@@ -42,8 +44,9 @@ pub struct Staged {
     content: Content,
 }
 
+opaque!(Staged { id, format, len });
+
 /// Where the bytes of a [`Staged`] picture are.
-#[derive(Debug)]
 pub(super) enum Content {
     Memory(Vec<u8>),
     File(TmpFile),

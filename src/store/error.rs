@@ -2,6 +2,8 @@
 
 use std::io;
 
+use serde_json::error::Category;
+
 use crate::{Code, Error};
 
 /// A failure of the store. Its text names no path of this machine.
@@ -19,10 +21,10 @@ pub enum StoreError {
     NotAPicture,
     /// A file under `state/` is not what was asked for.
     #[error("state/{name}.json cannot be understood: {source}")]
-    State { name: String, source: serde_json::Error },
+    State { name: String, source: BadJson },
     /// A record, or a file of state, cannot be written down.
     #[error("{doing}: {source}")]
-    Json { doing: &'static str, source: serde_json::Error },
+    Json { doing: &'static str, source: BadJson },
     /// A file under `state/` cannot have this name.
     #[error("no name for a file of state")]
     BadName,
@@ -38,6 +40,28 @@ pub enum StoreError {
     /// An earlier step on the same value failed, or the runtime is stopping.
     #[error("the work was cut off")]
     CutOff,
+}
+
+/// JSON that cannot be understood: the kind of mistake, and where it is. The parser's own message quotes values, and those
+/// are keys and prompts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{kind} at line {line}, column {column}")]
+pub struct BadJson {
+    kind: &'static str,
+    line: usize,
+    column: usize,
+}
+
+impl From<serde_json::Error> for BadJson {
+    fn from(error: serde_json::Error) -> Self {
+        let kind = match error.classify() {
+            Category::Syntax => "no JSON",
+            Category::Data => "a value of another type than expected",
+            Category::Eof => "the text ends too early",
+            Category::Io => "it cannot be read or written",
+        };
+        Self { kind, line: error.line(), column: error.column() }
+    }
 }
 
 /// Names what an I/O call was for.
@@ -76,6 +100,21 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Regression 10.5: the message quoted the value, so a key out of `state/` came to stand in the log.
+    #[test]
+    fn what_is_wrong_with_json_is_told_without_its_values() {
+        for (json, told) in [
+            (r#""a-secret""#, "a value of another type than expected at line 1, column 10"),
+            (r#"["a-secret" "a-secret"]"#, "no JSON at line 1, column 13"),
+            (r#"["a-secret"#, "the text ends too early at line 1, column 10"),
+        ] {
+            let source = BadJson::from(serde_json::from_str::<Vec<String>>(json).unwrap_err());
+            let error = StoreError::State { name: "keys".to_owned(), source };
+            assert_eq!(error.to_string(), format!("state/keys.json cannot be understood: {told}"));
+            assert!(!format!("{error:?}").contains("a-secret"));
+        }
+    }
 
     #[test]
     fn a_full_disk_is_told_apart_and_no_path_is_shown() {

@@ -24,7 +24,10 @@ use super::{
     file,
     tmp::{self, TmpFile},
 };
-use crate::picture::{Hasher, PictureId};
+use crate::{
+    opaque::opaque,
+    picture::{Hasher, PictureId},
+};
 
 /// Reads a picture that is being filled in. Clones read independently.
 #[derive(Clone, Debug)]
@@ -51,11 +54,12 @@ enum Place {
 }
 
 /// Bytes in memory, and the leave to hold them, which lasts as long as anybody reads them.
-#[derive(Debug)]
 struct InMemory {
     bytes: Mutex<Vec<u8>>,
     _leave: OwnedSemaphorePermit,
 }
+
+opaque!(InMemory {});
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
@@ -130,6 +134,16 @@ impl Growing {
             Ok(_) => Ok(()),
             Err(_) => Err(Failure::Away),
         }
+    }
+
+    /// Whether it is known that it will never be whole.
+    pub fn has_failed(&self) -> bool {
+        matches!(*self.shared.progress.borrow(), Progress::Failed(_))
+    }
+
+    /// Whether both read the same download.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
     }
 
     /// Waits for its end. `false`: it was none.

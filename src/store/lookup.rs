@@ -23,7 +23,10 @@ use super::{
     layout::Layout,
     record::{Record, unix_ms},
 };
-use crate::picture::{Format, PictureId};
+use crate::{
+    opaque::opaque,
+    picture::{Format, PictureId},
+};
 
 /// Pictures remembered; about 100 bytes each.
 const KNOWN: usize = 64 * 1024;
@@ -53,11 +56,13 @@ struct Hot {
     largest: u64,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct HotPicture {
     facts: Facts,
     bytes: Bytes,
 }
+
+opaque!(HotPicture { facts });
 
 #[derive(Clone, Copy, Debug)]
 struct ByBytes;

@@ -1,6 +1,7 @@
 //! A picture that was found, and its bytes.
 
 use std::{
+    fmt,
     fs::File,
     ops::Range,
     sync::Arc,
@@ -33,13 +34,24 @@ pub struct Picture {
 }
 
 /// Where the bytes of a [`Picture`] are.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Body {
     /// All of them.
     Memory(Bytes),
     File(Arc<File>),
     /// On their way from the archive.
     Growing(Growing),
+}
+
+/// The place only: the bytes are a user's.
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Body::Memory(_) => "Memory",
+            Body::File(_) => "File",
+            Body::Growing(_) => "Growing",
+        })
+    }
 }
 
 impl Facts {

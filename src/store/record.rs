@@ -11,8 +11,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Facts, StoreError, disk};
-use crate::picture::{Format, PictureId};
+use super::{Facts, StoreError, disk, error::BadJson};
+use crate::{
+    opaque::opaque,
+    picture::{Format, PictureId},
+};
 
 /// Version written today.
 const VERSION: u32 = 1;
@@ -27,7 +30,7 @@ pub struct NewRecord {
 }
 
 /// The request a picture came out of.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Generation {
     pub request_id: String,
@@ -52,6 +55,8 @@ pub struct Generation {
     #[serde(with = "ids", skip_serializing_if = "Vec::is_empty")]
     pub parents: Vec<PictureId>,
 }
+
+opaque!(Generation { request_id, model, upstream, route });
 
 /// A picture's record, as it lies on disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,7 +148,7 @@ impl Record {
             }
             read => read?,
         };
-        Ok(json.and_then(|json| serde_json::from_slice(&json).inspect_err(|e| damaged(e)).ok()))
+        Ok(json.and_then(|json| serde_json::from_slice(&json).map_err(|e| damaged(&BadJson::from(e))).ok()))
     }
 
     /// The same, marked as seen now in this archive, unless it was before.
@@ -156,7 +161,7 @@ impl Record {
 
     /// As it lies on disk and in the archive.
     pub fn to_json(&self) -> Result<Vec<u8>, StoreError> {
-        serde_json::to_vec(self).map_err(|source| StoreError::Json { doing: "writing a record", source })
+        serde_json::to_vec(self).map_err(|error| StoreError::Json { doing: "writing a record", source: error.into() })
     }
 
     pub fn facts(&self) -> Facts {

@@ -12,6 +12,8 @@ use super::{
     file, tmp,
 };
 
+use crate::opaque::opaque;
+
 /// Up to this much stays in memory.
 const IN_MEMORY: usize = 256 * 1024;
 
@@ -32,14 +34,16 @@ struct Unnamed {
 }
 
 /// Reads what was spooled. Clones read independently.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SpoolReader {
     len: u64,
     place: Place,
     _room: Option<Room>,
 }
 
-#[derive(Clone, Debug)]
+opaque!(SpoolReader { len });
+
+#[derive(Clone)]
 enum Place {
     Memory(Bytes),
     File(Arc<File>),

@@ -30,14 +30,14 @@ impl State {
     pub fn read_json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StoreError> {
         let json = disk::read(&self.path(name)?, LARGEST).doing("reading a file of state")?;
         let value = json.map(|json| serde_json::from_slice(&json)).transpose();
-        value.map_err(|source| StoreError::State { name: name.to_owned(), source })
+        value.map_err(|error| StoreError::State { name: name.to_owned(), source: error.into() })
     }
 
     /// Replaces what was written under this name.
     pub fn write_json<T: Serialize + ?Sized>(&self, name: &str, value: &T) -> Result<(), StoreError> {
         let path = self.path(name)?;
         let json = serde_json::to_vec_pretty(value)
-            .map_err(|source| StoreError::Json { doing: "writing a file of state", source })?;
+            .map_err(|error| StoreError::Json { doing: "writing a file of state", source: error.into() })?;
         self.write_atomic(&path, &json).doing("writing a file of state")
     }
 

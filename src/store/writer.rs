@@ -12,7 +12,10 @@ use super::{
     file,
     tmp::{self, TmpFile},
 };
-use crate::picture::{self, Format, Hasher, PictureId, Sniff};
+use crate::{
+    opaque::opaque,
+    picture::{self, Format, Hasher, PictureId, Sniff},
+};
 
 /// How far a picture's start is searched for its size header, when the first buffer does not hold it (a JPEG with huge
 /// profiles before the first frame).
@@ -39,13 +42,14 @@ struct Spooling {
 }
 
 /// The bytes written, once more, in order.
-#[derive(Debug)]
 pub struct Replay {
     spooled: Option<Arc<TmpFile>>,
     at: u64,
     spooled_len: u64,
     rest: Bytes,
 }
+
+opaque!(Replay { at, spooled_len });
 
 // === impl PictureWriter ===
 

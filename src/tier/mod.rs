@@ -4,12 +4,15 @@
 //! them at the same time, and any range of it can be asked for from the first moment on. Afterwards it is here again.
 //!
 //! That a picture is in the bucket is told by its record, which stays when a picture is evicted. For an id without a
-//! record here (a new machine) the bucket is asked for the record; that it has none is remembered for a while.
+//! record here (a new machine) the bucket is asked for the record; that it has none is remembered for a while. Strangers can
+//! name any id, so these questions are bounded (`lookup.rs`).
 
 mod absence;
 mod fill;
+mod lookup;
 mod remote;
 pub mod roster;
+mod slots;
 
 use std::time::Duration;
 
@@ -22,6 +25,7 @@ use crate::{
     telemetry::Metrics,
 };
 
+pub use lookup::{Asker, Questions};
 use remote::Remote;
 
 /// How long a presigned URL is good for, and how long its redirect may be kept by a cache.
@@ -42,6 +46,16 @@ pub enum Found {
     Here(Picture),
     /// The archive should have it.
     Archived(Box<Record>),
+}
+
+/// What this disk knows of a picture.
+#[derive(Debug)]
+pub enum Known {
+    Found(Found),
+    /// There is none.
+    Nowhere,
+    /// Only the archive can tell.
+    Unknown,
 }
 
 impl Found {
@@ -70,17 +84,23 @@ impl Tier {
         self.remote.as_ref().map(Remote::bucket)
     }
 
-    /// The picture, ready to be read.
-    pub async fn open(&self, id: &PictureId) -> Result<Option<Picture>, Error> {
-        match self.find(id).await? {
-            Some(found) => self.fetch(found).await,
+    /// The picture, when all of it has come.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find) and [`fetch`](Self::fetch).
+    pub async fn open_whole(&self, id: &PictureId, asker: Asker<'_>) -> Result<Option<Picture>, Error> {
+        match self.find(id, asker).await? {
+            Some(found) => self.fetch_whole(found).await,
             None => Ok(None),
         }
     }
 
-    /// As [`open`](Self::open), when all of it has come.
-    pub async fn open_whole(&self, id: &PictureId) -> Result<Option<Picture>, Error> {
-        let Some(picture) = self.open(id).await? else { return Ok(None) };
+    /// As [`fetch`](Self::fetch), when all of it has come.
+    ///
+    /// # Errors
+    /// As [`fetch`](Self::fetch).
+    pub async fn fetch_whole(&self, found: Found) -> Result<Option<Picture>, Error> {
+        let Some(picture) = self.fetch(found).await? else { return Ok(None) };
         if picture.arrived().await { Ok(Some(picture)) } else { Err(away()) }
     }
 
@@ -88,18 +108,33 @@ impl Tier {
     ///
     /// # Errors
     /// [`Code::Unavailable`] when only the archive could tell and it cannot be asked.
-    pub async fn find(&self, id: &PictureId) -> Result<Option<Found>, Error> {
+    pub async fn find(&self, id: &PictureId, asker: Asker<'_>) -> Result<Option<Found>, Error> {
+        match self.known(id).await? {
+            Known::Found(found) => Ok(Some(found)),
+            Known::Nowhere => Ok(None),
+            Known::Unknown => self.look_up(id, asker).await,
+        }
+    }
+
+    /// What is known of the picture without asking the archive.
+    pub async fn known(&self, id: &PictureId) -> Result<Known, Error> {
         if let Some(picture) = self.store.get(id).await? {
-            return Ok(Some(Found::Here(picture)));
+            return Ok(Known::Found(Found::Here(picture)));
         }
+        if self.remote.is_none() || self.store.is_buried(*id).await? {
+            return Ok(Known::Nowhere);
+        }
+        let record = self.store.record(id).await?;
+        Ok(record.map_or(Known::Unknown, |record| Known::Found(Found::Archived(Box::new(record)))))
+    }
+
+    /// What the archive knows of a picture that is unknown here. Dropping the future ends the question.
+    ///
+    /// # Errors
+    /// [`Code::Unavailable`] when it cannot be asked, or not as often.
+    pub async fn look_up(&self, id: &PictureId, asker: Asker<'_>) -> Result<Option<Found>, Error> {
         let Some(remote) = &self.remote else { return Ok(None) };
-        if self.store.is_buried(*id).await? {
-            return Ok(None);
-        }
-        let record = match self.store.record(id).await? {
-            Some(record) => Some(record),
-            None => remote.record(id).await?,
-        };
+        let record = remote.record(id, asker).await?;
         Ok(record.map(|record| Found::Archived(Box::new(record))))
     }
 

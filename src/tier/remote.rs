@@ -3,13 +3,19 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use quick_cache::sync::Cache;
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::Semaphore,
+    time::{timeout, timeout_at},
+};
 
-use super::{absence::Absence, away, fill};
+use super::{
+    absence::Absence,
+    away, fill,
+    lookup::{Asker, Desk},
+};
 use crate::{
     archive::{ArchiveError, Bucket},
     error::Error,
@@ -20,21 +26,17 @@ use crate::{
 
 /// Pictures that may be on their way at once; more wait.
 const FILLS: usize = 16;
-/// Unknown names the bucket is asked for at once; more wait.
-const LOOKUPS: usize = 8;
-/// How long somebody waits for a place among them, and for the first byte of a picture.
+/// How long somebody waits for a place to ask, for the record of a picture, and for its first byte.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes of pictures that may be in memory because the disk does not take them, all together.
 pub(super) const IN_MEMORY: u64 = 32 * 1024 * 1024;
-/// Names remembered as unknown to the bucket, and for how long. Short, since another gateway may archive there.
-const UNKNOWN: usize = 16 * 1024;
-const UNKNOWN_FOR: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub(super) struct Remote {
     shared: Arc<Shared>,
-    lookups: Semaphore,
-    unknown: Cache<PictureId, Instant>,
+    /// Where readers ask, and where requests do: a flood of the one does not hold up the other.
+    readers: Desk,
+    requests: Desk,
 }
 
 /// What a picture under way needs.
@@ -62,7 +64,7 @@ impl Remote {
             away: Absence::default(),
             under_way: Mutex::default(),
         };
-        Self { shared: Arc::new(shared), lookups: Semaphore::new(LOOKUPS), unknown: Cache::new(UNKNOWN) }
+        Self { shared: Arc::new(shared), readers: Desk::default(), requests: Desk::default() }
     }
 
     pub(super) fn bucket(&self) -> &Bucket {
@@ -70,22 +72,32 @@ impl Remote {
     }
 
     /// The record of a picture that is not known here.
-    pub(super) async fn record(&self, id: &PictureId) -> Result<Option<Record>, Error> {
-        let is_unknown = || self.unknown.get(id).is_some_and(|since| since.elapsed() < UNKNOWN_FOR);
+    ///
+    /// # Errors
+    /// [`Code::Unavailable`](crate::Code::Unavailable) when the bucket cannot be asked, has no time, or this request has
+    /// asked too often.
+    pub(super) async fn record(&self, id: &PictureId, asker: Asker<'_>) -> Result<Option<Record>, Error> {
+        let is_unknown = || self.readers.is_unknown(id) || self.requests.is_unknown(id);
+        if is_unknown() {
+            return Ok(None);
+        }
+        if self.shared.away.is_known() || !asker.may_ask() {
+            return Err(away());
+        }
+        let desk = match asker {
+            Asker::Reader => &self.readers,
+            Asker::Request(_) => &self.requests,
+        };
+        let Ok(_place) = timeout_at(asker.until(PATIENCE), desk.place()).await else { return Err(away()) };
         if is_unknown() {
             return Ok(None);
         }
         if self.shared.away.is_known() {
             return Err(away());
         }
-        let Ok(_permit) = timeout(PATIENCE, self.lookups.acquire()).await else { return Err(away()) };
-        if is_unknown() {
-            return Ok(None);
-        }
-        if self.shared.away.is_known() {
-            return Err(away());
-        }
-        let answer = self.shared.bucket.get_record(*id).await;
+        // In all: a bucket that trickles would hold the place.
+        let answer = timeout_at(asker.until(PATIENCE), self.shared.bucket.get_record(*id)).await;
+        let answer = answer.unwrap_or(Err(ArchiveError::Timeout(PATIENCE)));
         match &answer {
             Err(ArchiveError::Missing) | Ok(_) => self.shared.away.answered(),
             Err(error) => self.shared.away.failed(*id, error),
@@ -93,7 +105,7 @@ impl Remote {
         match answer {
             Ok(json) => Ok(Record::from_json(&json).filter(|record| record.id == *id)),
             Err(ArchiveError::Missing) => {
-                self.unknown.insert(*id, Instant::now());
+                desk.remember(*id);
                 Ok(None)
             }
             Err(error) => {
@@ -130,7 +142,8 @@ impl Shared {
     /// The picture that is under way, or begins to be.
     fn join(self: &Arc<Self>, record: Record) -> Result<Growing, Failure> {
         let mut under_way = self.under_way.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(growing) = under_way.get(&record.id) {
+        // One that has failed stays a moment, while the record is put right. Who comes now was not there when it failed.
+        if let Some(growing) = under_way.get(&record.id).filter(|growing| !growing.has_failed()) {
             return Ok(growing.clone());
         }
         if self.away.is_known() {
@@ -140,7 +153,7 @@ impl Shared {
         let filling = self.store.filling(record);
         let growing = filling.growing();
         under_way.insert(id, growing.clone());
-        let under_way = UnderWay { shared: Arc::clone(self), id };
+        let under_way = UnderWay { shared: Arc::clone(self), id, growing: growing.clone() };
         tokio::spawn(async move { fill::run(&under_way.shared, filling).await });
         Ok(growing)
     }
@@ -150,10 +163,15 @@ impl Shared {
 struct UnderWay {
     shared: Arc<Shared>,
     id: PictureId,
+    growing: Growing,
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.shared.under_way.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).remove(&self.id);
+        let mut under_way = self.shared.under_way.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        // Another may have begun since this one failed.
+        if under_way.get(&self.id).is_some_and(|growing| growing.is(&self.growing)) {
+            under_way.remove(&self.id);
+        }
     }
 }

@@ -1,10 +1,11 @@
 //! A request body made of segments.
 
-use std::{collections::VecDeque, ops::Range};
+use std::{collections::VecDeque, fmt, ops::Range};
 
 use bytes::{Bytes, BytesMut};
 
 use crate::{
+    opaque::opaque,
     rewrite::base64::{Encoder, encoded_len},
     store::{self, Picture, SpoolReader, StoreError},
 };
@@ -15,14 +16,16 @@ const PIECE: u64 = 96 * 1024;
 const JOINED: usize = 64 * 1024;
 
 /// A body of known length that can be sent any number of times.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Body {
     segments: Vec<Segment>,
     len: u64,
 }
 
+opaque!(Body { len });
+
 /// A part of a body.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Segment {
     Bytes(Bytes),
     /// Bytes of a file as they are.
@@ -69,6 +72,18 @@ impl Source {
             Source::Picture(picture) => picture.read(range).await,
             Source::Spool(spool) => spool.read(range).await,
         }
+    }
+}
+
+/// Its kind and length only: the bytes are a client's.
+impl fmt::Debug for Segment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self {
+            Segment::Bytes(_) => "Bytes",
+            Segment::Raw(..) => "Raw",
+            Segment::Base64(_) => "Base64",
+        };
+        write!(f, "{kind}({} bytes)", self.len())
     }
 }
 
@@ -120,13 +135,14 @@ impl From<Segment> for Body {
 }
 
 /// Reads a body piece by piece.
-#[derive(Debug)]
 pub struct BodyReader {
     segments: VecDeque<Segment>,
     /// Bytes of the first segment's source that have been read.
     at: u64,
     encoder: Encoder,
 }
+
+opaque!(BodyReader { at });
 
 impl BodyReader {
     /// The next piece, never empty and at most 256 KiB; `None` at the end.

@@ -14,9 +14,11 @@ pub mod headers;
 mod patience;
 mod resolve;
 pub mod retry;
+mod scrub;
 mod transport;
 
 pub use arriving::Arriving;
 pub use body::{Body, BodyReader, Segment, Source};
+pub(crate) use scrub::{Scrubber, names_with_key, without_key};
 pub use transport::{Failure, Incoming, Outgoing, Transport};
-pub(crate) use transport::{authority, bearer, peer, scrubbed};
+pub(crate) use transport::{authority, bearer, peer};

@@ -22,10 +22,12 @@ use super::{
     decode::{self, Decoder, Step},
     patience::Patience,
     resolve::Resolver,
+    scrub::Scrubber,
 };
 use crate::{
     config::Secret,
     error::{Code, Error},
+    opaque::opaque,
     store::StoreError,
 };
 
@@ -55,7 +57,6 @@ struct Inner {
 }
 
 /// A request to an upstream.
-#[derive(Debug)]
 pub struct Outgoing<'a> {
     pub method: Method,
     /// The whole URL: the upstream's base with the path and query behind it.
@@ -64,9 +65,11 @@ pub struct Outgoing<'a> {
     pub headers: &'a HeaderMap,
     pub api_key: Option<&'a Secret>,
     pub body: &'a Body,
-    /// Longest silence.
+    /// Longest silence, and the longest time from the end of the request to the end of the answer's header.
     pub timeout: Duration,
 }
+
+opaque!(Outgoing<'_> { method, timeout });
 
 /// An answer whose header has come.
 pub struct Incoming {
@@ -82,6 +85,7 @@ pub struct Incoming {
     peeked: Option<Bytes>,
     is_h2: bool,
     decoder: Option<Box<Decoder>>,
+    scrubber: Option<Scrubber>,
     /// With its silence.
     patience: Patience,
 }
@@ -134,7 +138,7 @@ impl Transport {
             session.set_read_timeout(Some(request.timeout));
             session.set_write_timeout(Some(WRITE_TIMEOUT));
             let header = request_header(&request).ok_or(Failure::Broken)?;
-            match exchange(&mut session, header, request.body).await {
+            match exchange(&mut session, header, &request).await {
                 Ok(sent) => {
                     let patience = Patience::new(request.timeout);
                     return Incoming::new(session, peer, Arc::clone(&self.inner), sent, patience);
@@ -172,7 +176,11 @@ impl Transport {
         for address in addresses {
             let peer = peer(url, address);
             match self.inner.connector.get_http_session(&peer).await {
-                Ok((session, reused)) => return Ok((peer, session, reused)),
+                Ok((session, reused)) => {
+                    let host = url.host_str().unwrap_or_default();
+                    log::trace!("upstream {host}: {} connection to {address}", if reused { "a kept" } else { "a new" });
+                    return Ok((peer, session, reused));
+                }
                 Err(error) => log::warn!("upstream {}: {}", url.host_str().unwrap_or_default(), error.etype().as_str()),
             }
         }
@@ -237,23 +245,13 @@ pub(crate) fn bearer(key: &Secret) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// The same text with stars where this key stood.
-pub(crate) fn scrubbed(piece: Bytes, key: &Secret) -> Bytes {
-    let key = key.expose().as_bytes();
-    if key.is_empty() || memchr::memmem::find(&piece, key).is_none() {
-        return piece;
-    }
-    let mut text = piece.to_vec();
-    for at in memchr::memmem::find_iter(&piece, key) {
-        if let Some(found) = text.get_mut(at..at + key.len()) {
-            found.fill(b'*');
-        }
-    }
-    text.into()
-}
-
 /// Sends the request and reads the header of the final answer. Says, either way, whether the whole request went out.
-async fn exchange(session: &mut HttpSession, header: Box<RequestHeader>, body: &Body) -> Result<bool, (Failure, bool)> {
+async fn exchange(
+    session: &mut HttpSession,
+    header: Box<RequestHeader>,
+    request: &Outgoing<'_>,
+) -> Result<bool, (Failure, bool)> {
+    let body = request.body;
     session.write_request_header(header).await.map_err(|error| (failure(&error), false))?;
     let mut reader = body.reader();
     let mut left = body.len();
@@ -283,7 +281,9 @@ async fn exchange(session: &mut HttpSession, header: Box<RequestHeader>, body: &
     }
     // From here on the upstream may have done its work.
     session.finish_request_body().await.map_err(|error| (failure(&error), true))?;
-    final_header(session).await.map_err(|error| (failure(&error), true))?;
+    // In all: each 1xx and each byte of a header begins a new silence, and an upstream could send those for ever.
+    let answered = tokio::time::timeout(request.timeout, final_header(session)).await;
+    answered.map_err(|_| (Failure::Timeout, true))?.map_err(|error| (failure(&error), true))?;
     Ok(true)
 }
 
@@ -332,8 +332,8 @@ impl Incoming {
         }
         // Ours is cheaper.
         session.set_read_timeout(None);
-        let (session, peeked, decoder) = (Some(session), None, None);
-        Ok(Self { status, headers, session, peer, transport, sent, peeked, is_h2, decoder, patience })
+        let (session, peeked, decoder, scrubber) = (Some(session), None, None, None);
+        Ok(Self { status, headers, session, peer, transport, sent, peeked, is_h2, decoder, scrubber, patience })
     }
 
     /// A header's value as text.
@@ -371,9 +371,11 @@ impl Incoming {
         Ok(self.peeked.as_deref().unwrap_or_default())
     }
 
-    /// Makes our key unreadable in the piece that was peeked at.
-    pub(crate) fn scrub(&mut self, key: &Secret) {
-        self.peeked = self.peeked.take().map(|piece| scrubbed(piece, key));
+    /// Makes our key unreadable in the body from here on.
+    pub(crate) fn scrub(&mut self, key: Option<&Secret>) {
+        let Some(mut scrubber) = Scrubber::new(key) else { return };
+        self.peeked = self.peeked.take().map(|piece| scrubber.push(piece)).filter(|piece| !piece.is_empty());
+        self.scrubber = Some(scrubber);
     }
 
     /// From here on the body comes as it was before it was compressed, and the header says so. `false`: its coding is
@@ -403,6 +405,22 @@ impl Incoming {
         if let Some(piece) = self.peeked.take() {
             return Ok(Some(piece));
         }
+        loop {
+            let piece = self.decoded().await?;
+            let Some(scrubber) = &mut self.scrubber else { return Ok(piece) };
+            let is_end = piece.is_none();
+            let piece = match piece {
+                Some(piece) => scrubber.push(piece),
+                None => scrubber.finish(),
+            };
+            if !piece.is_empty() || is_end {
+                return Ok(Some(piece).filter(|piece| !piece.is_empty()));
+            }
+        }
+    }
+
+    /// The next piece, as it was before it was compressed.
+    async fn decoded(&mut self) -> Result<Option<Bytes>, Failure> {
         loop {
             let Some(decoder) = &mut self.decoder else { return self.received().await };
             // One piece from the connection may be thousands of pieces here.

@@ -28,15 +28,15 @@ use crate::{
 };
 
 /// A gateway whose archive is a prefix of the shared server, behind faults that can be switched on.
-struct Place {
-    house: House,
-    faults: Arc<Faults>,
+pub struct Place {
+    pub house: House,
+    pub faults: Arc<Faults>,
     prefix: String,
     archiver: OnceLock<Arc<Archiver>>,
 }
 
 impl Place {
-    async fn new(prefix: &str) -> Self {
+    pub async fn new(prefix: &str) -> Self {
         Self::with(prefix, "").await
     }
 
@@ -47,7 +47,7 @@ impl Place {
     }
 
     /// Another machine with the same archive.
-    async fn other(&self) -> Self {
+    pub async fn other(&self) -> Self {
         Self::at(Arc::clone(&self.faults), &self.prefix, &[&line(&self.prefix, "")]).await
     }
 
@@ -78,7 +78,7 @@ impl Place {
     }
 
     /// A picture that was made just now, as soon as the index knows it: path, id, bytes.
-    async fn picture(&self, prompt: &str) -> (String, PictureId, bytes::Bytes) {
+    pub async fn picture(&self, prompt: &str) -> (String, PictureId, bytes::Bytes) {
         let (url, bytes) = self.house.picture(prompt).await;
         let id = PictureId::of(&bytes);
         self.known(id).await;
@@ -95,7 +95,7 @@ impl Place {
     }
 
     /// A picture that is only in the archive.
-    async fn evicted(&self, prompt: &str) -> (String, PictureId, bytes::Bytes) {
+    pub async fn evicted(&self, prompt: &str) -> (String, PictureId, bytes::Bytes) {
         let (path, id, bytes) = self.picture(prompt).await;
         self.archiver().round().await;
         assert!(self.house.gateway.core().store.evict(id).await.unwrap().is_some());
@@ -564,6 +564,7 @@ async fn a_download_that_breaks_goes_on_where_it_broke() {
     assert_eq!(place.faults.count("GET", ".png"), 2);
 }
 
+/// Regression 10.9: who asked again while the record was still being put right was told that the archive is away.
 #[tokio::test]
 async fn a_wrong_picture_from_the_archive_is_never_served_whole_nor_kept() {
     let place = Place::new("wrong/").await;

@@ -14,6 +14,8 @@ mod tracker;
 
 use std::ops::Range;
 
+use crate::opaque::opaque;
+
 pub use edit::{Edit, Piece};
 pub(super) use tracker::{Kind, Tracker};
 
@@ -71,7 +73,7 @@ enum List {
 }
 
 /// A picture mentioned in text.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Mention {
     /// The number of its turn.
     pub turn: usize,
@@ -80,6 +82,8 @@ pub struct Mention {
     /// Where its markup begins.
     pub at: u64,
 }
+
+opaque!(Mention { turn, at });
 
 /// A user's turn that can take parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
