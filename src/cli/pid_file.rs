@@ -102,7 +102,8 @@ fn find(path: &Path) -> io::Result<Found> {
     };
     let mut text = String::new();
     (&mut file).take(32).read_to_string(&mut text)?;
-    let pid = text.trim().parse().ok().and_then(Pid::from_raw);
+    // A signal to a negative number goes to many processes.
+    let pid = text.trim().parse().ok().filter(|number| *number > 0).and_then(Pid::from_raw);
     let Some(pid) = pid else { return Ok(Found::Left) };
     let is_running = match file.try_lock() {
         Ok(()) => false,

@@ -86,9 +86,8 @@ async fn an_upgrade_that_cannot_be_done_changes_nothing() {
     std::fs::write(&file, "picgate: { nonsense").unwrap();
     let mut new = Process::start(site.command("run").arg("--upgrade"));
     assert_eq!(new.exit().await, Some(2));
-    let before = old.stderr().matches("this process goes on").count();
     old.signal("QUIT");
-    old.logs_times("no hand-over, this process goes on: no process waits at", before + 1);
+    old.logs("no hand-over, this process goes on: no process waits at");
     serves(&site).await;
     assert!(!old.has_ended());
     assert_eq!(named(&site), old.id());
