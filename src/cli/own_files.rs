@@ -22,7 +22,7 @@ impl OwnFiles {
         let run = data_dir.join("run");
         for (key, file, shut) in files(settings) {
             let folder = folder::of(&file);
-            let made = if folder == run { folder::make_ours(&folder) } else { folder::make(&folder) };
+            let made = if is_same(&folder, &run) { folder::make_ours(&folder) } else { folder::make(&folder) };
             let judged = match made {
                 Ok(()) => folder::open(&file, shut).map(drop),
                 Err(error) => Err(format!("{}: {error}", folder.display())),
@@ -42,9 +42,17 @@ impl OwnFiles {
         let run = data_dir.join("run");
         let all = files(settings).into_iter().filter(|(_, file, _)| {
             let folder = folder::of(file);
-            folder != run && folder != data_dir
+            !is_same(&folder, &run) && !is_same(&folder, data_dir)
         });
         all.filter_map(|(key, file, shut)| Some(format!("{key}: {}", folder::check_mode(&file, shut).err()?))).collect()
+    }
+}
+
+/// Whether both lead to one folder: `./data` is `data`.
+fn is_same(one: &Path, other: &Path) -> bool {
+    match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => one == other,
     }
 }
 
