@@ -39,7 +39,7 @@ impl Sockets {
         Ok(sockets)
     }
 
-    /// As [`bind`](Self::bind), for a process that [inherits](Self::inherit) the addresses that are taken.
+    /// As [`bind`](Self::bind), for a process to which a predecessor hands the addresses that are taken.
     pub fn bind_free(addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
         let mut set = Set::default();
         for address in addresses {
