@@ -10,6 +10,7 @@ pub mod demo;
 pub mod error;
 pub mod exchange;
 pub mod fetch;
+pub mod folder;
 pub mod gateway;
 pub mod images;
 mod opaque;
@@ -22,5 +23,6 @@ pub mod tier;
 mod trust;
 pub mod upstream;
 pub mod variants;
+pub mod vital;
 
 pub use error::{Code, Error, Result};

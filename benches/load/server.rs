@@ -148,8 +148,6 @@ fn picgate_command(
     let config = format!(
         r#"version: 1
 threads: 2
-pid_file: ./picgate.pid
-upgrade_sock: ./upgrade.sock
 grace_period_seconds: 0
 graceful_shutdown_timeout_seconds: 1
 

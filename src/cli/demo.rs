@@ -51,9 +51,9 @@ pub(super) fn demo(options: &Options) -> Result<(), Failure> {
         .block_on(Demo::builder().typing(TYPING).local())
         .map_err(|error| Failure::broken(format!("the demo upstream cannot listen: {error}")))?;
     let config = config(options, &key, upstream.addr())?;
-    let settings = ServerSettings::in_folder(2, &options.data);
+    let settings = ServerSettings::in_data_dir(2, &options.data);
     let port = options.port;
-    run::serve(settings, config, false, None, |_, _| print_guide(port, &key))?;
+    run::serve(settings, config, run::Start::Fresh, None, |_, _| print_guide(port, &key))?;
     drop((upstream, runtime));
     Ok(())
 }

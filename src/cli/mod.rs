@@ -4,15 +4,19 @@
 mod archive;
 mod check;
 mod demo;
+mod own_files;
 mod pid_file;
 mod progress;
 mod reload;
 mod run;
+mod stop;
 mod store;
+mod upgrade;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+use rustix::fs::Mode;
 
 /// A gateway for OpenAI-compatible image APIs: image URLs in requests become inline base64 on the way up, base64
 /// pictures in answers become short, stable URLs on the way down, and every picture is kept.
@@ -29,16 +33,37 @@ enum Command {
     ///
     /// Signals: HUP reads the configuration file again (or keeps the old one and says why), TERM stops gracefully (requests in flight are answered, within grace_period_seconds plus
     /// graceful_shutdown_timeout_seconds), INT stops at once, QUIT hands the listening sockets over to a process started
-    /// with --upgrade.
+    /// with --upgrade, and stops once that one serves (without one, or if it fails, nothing changes).
+    ///
+    /// Exit code: 0 stopped by a signal, 1 it could not start or a part of it died, 2 the configuration is wrong.
     Run {
         /// The configuration file (YAML).
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
-        /// Take the listening sockets over from a running process, which must then be sent QUIT.
+        /// Take the listening sockets over from a running process, which must be sent QUIT within a minute. `picgate
+        /// upgrade` does both.
         #[arg(short, long)]
         upgrade: bool,
+        /// For `picgate upgrade`: tell it on stdout how far this is.
+        #[arg(long, hide = true, requires = "upgrade")]
+        report: bool,
+    },
+    /// Put another process in the place of the running one, without a closed port: for a new binary or configuration.
+    ///
+    /// Checks the configuration, starts a process of this binary, waits until it is ready, lets the running one hand its
+    /// sockets over, and reports once the new one serves. If anything fails, the running one goes on as before. The running
+    /// one is found by `pid_file`; run this as its user, and in its working directory. The new process logs to where the old
+    /// one logs.
+    ///
+    /// Exit code: 0 the new process serves, 1 it does not, 2 the configuration is wrong.
+    Upgrade {
+        /// The configuration file (YAML).
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
     },
     /// Check a configuration file: every mistake at once, exit code 2 if there is one.
+    ///
+    /// Certificates, keys and other files that it names are read, too. Nothing is changed, and a gateway may be running.
     Check {
         /// The configuration file (YAML).
         #[arg(short, long, value_name = "FILE")]
@@ -67,8 +92,12 @@ enum Command {
 impl Cli {
     /// Carries the command out.
     pub fn run(self) -> ExitCode {
+        // Files that libraries make, too, are for our own user only: the index, a database.
+        rustix::process::umask(Mode::RWXG | Mode::RWXO);
         let result = match self.command {
-            Command::Run { config, upgrade } => run::run(&config, upgrade),
+            Command::Run { config, upgrade: false, .. } => run::run(&config, run::Start::Fresh),
+            Command::Run { config, upgrade: true, report } => run::run(&config, run::Start::Upgrade { report }),
+            Command::Upgrade { config } => upgrade::upgrade(&config),
             Command::Check { config } => check::check(&config),
             Command::Archive(archive) => archive.run(),
             Command::Store(store) => store.run(),

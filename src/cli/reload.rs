@@ -60,5 +60,8 @@ fn reload(gateway: &Gateway, started: &Config, file: &Path) -> Result<(), String
     for (key, _) in changes.iter().filter(|(_, changed)| *changed) {
         log::warn!("HUP: picgate.{key} has changed; that takes effect at the next start");
     }
+    for mistake in check::pairs(&config) {
+        log::warn!("HUP: the next start would fail: {mistake}");
+    }
     app::reload(gateway, config).map_err(|error| error.to_string())
 }

@@ -12,6 +12,7 @@ mod body;
 mod deletion;
 mod exchange;
 mod handle;
+pub mod handover;
 mod hang_up;
 mod in_flight;
 mod parting;
@@ -23,7 +24,10 @@ mod request_id;
 mod respond;
 mod route;
 pub mod server;
+mod service;
 mod silence;
+pub mod sockets;
+pub mod tls;
 
 use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Instant};
 

@@ -5,13 +5,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{disk, tmp};
+use super::{disk, shut, tmp};
 use crate::picture::{Format, PictureId};
 
 /// Extension of a record's file.
 const RECORD: &str = "json";
 /// Extension of a tombstone.
 const TOMBSTONE: &str = "gone";
+/// The folders that picgate makes under `data_dir`, and the one that a file system makes in its root.
+const FOLDERS: [&str; 8] = ["damaged", "images", "index", "lost+found", "run", "state", "tmp", "variants"];
+/// How the name of a damaged index begins.
+pub(super) const BAD_INDEX: &str = "index.bad-";
 
 /// The folders of a store: `images/ab/{id}.{ext}`, `{id}.json` and `{id}.gone`, `tmp/`, `state/`, `index/`,
 /// `variants/ab/{id}/`.
@@ -48,13 +52,19 @@ impl Layout {
     /// Makes the folders that are missing, and removes what dead processes left in `tmp/`.
     pub(super) fn create(root: &Path) -> io::Result<Self> {
         let layout = Self::of(root);
+        shut::data_dir(root)?;
         for dir in [&layout.images, &layout.tmp] {
             fs::create_dir_all(dir)?;
         }
-        tmp::private_dir(&layout.state)?;
+        shut::secrets(&layout.state, &layout.index())?;
         disk::sync_dir(&layout.root)?;
         tmp::sweep(&layout.tmp)?;
         Ok(layout)
+    }
+
+    /// Whether picgate makes folders of this name under `data_dir`.
+    pub(super) fn is_folder_of_ours(name: &str) -> bool {
+        FOLDERS.contains(&name) || name.starts_with(BAD_INDEX)
     }
 
     pub(super) fn root(&self) -> &Path {

@@ -56,6 +56,7 @@ mod picture;
 mod rebuild;
 mod record;
 mod remove;
+mod shut;
 mod space;
 mod spool;
 mod state;
@@ -67,7 +68,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::{fs::File, os::unix::fs::MetadataExt as _, path::Path, sync::Arc, time::Duration};
+use std::{fs::File, io, os::unix::fs::MetadataExt as _, path::Path, sync::Arc, time::Duration};
 
 use error::{Doing, blocking};
 
@@ -84,6 +85,11 @@ pub use verify::{Checked, Fault, Finding, Mended, Progress, Verify};
 pub use writer::{PictureWriter, Replay};
 
 use crate::{config, picture::PictureId};
+
+/// Makes `data_dir` if it is missing, and keeps other users out of it if it is ours. Opening a store does the same.
+pub fn shut_data_dir(data_dir: &Path) -> io::Result<()> {
+    shut::data_dir(data_dir)
+}
 
 /// The pictures under one `data_dir`. A clone is the same store.
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
 //! The command itself: configuration files, signals, TLS, the demo.
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{os::unix::fs::PermissionsExt as _, path::Path, process::Command, time::Duration};
 
 use picgate::demo::Demo;
 use serde_json::{Value, json};
@@ -31,8 +31,6 @@ impl Site {
         let store = if more.contains("store:") { "" } else { "  store: { min_free: 0 }\n" };
         let text = format!(
             "version: 1
-pid_file: {data}/picgate.pid
-upgrade_sock: {data}/upgrade.sock
 grace_period_seconds: 300
 picgate:
   metrics: {{ addr: \"127.0.0.1:{metrics}\" }}
@@ -82,7 +80,7 @@ picgate:
     }
 
     /// A generation that the upstream has received.
-    async fn generation(&self, prompt: &str) -> JoinHandle<reqwest::Result<(u16, Value)>> {
+    pub async fn generation(&self, prompt: &str) -> JoinHandle<reqwest::Result<(u16, Value)>> {
         let running = tokio::spawn(generate(self.url(""), KEY.to_owned(), prompt.to_owned()));
         // The model list is asked for as well.
         let mut count = 1;
@@ -93,12 +91,21 @@ picgate:
     }
 }
 
-async fn generate(origin: String, key: String, prompt: String) -> reqwest::Result<(u16, Value)> {
+pub async fn generate(origin: String, key: String, prompt: String) -> reqwest::Result<(u16, Value)> {
     let body = json!({ "model": "demo-image", "prompt": prompt, "size": "64x64" }).to_string();
     let request = client().post(format!("{origin}/v1/images/generations")).bearer_auth(key);
     let answer = request.header("content-type", "application/json").body(body).send().await?;
     let status = answer.status().as_u16();
     Ok((status, serde_json::from_str(&answer.text().await?).unwrap()))
+}
+
+/// A folder's or file's permission bits.
+pub fn mode(path: impl AsRef<Path>) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+pub fn set_mode(path: impl AsRef<Path>, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
 pub async fn refuses_connections(port: u16) {
@@ -160,6 +167,7 @@ async fn every_command_explains_itself() {
     for (arguments, words) in [
         (&["--help"][..], &["run", "check", "demo"][..]),
         (&["run", "--help"], &["--config", "--upgrade", "TERM"]),
+        (&["upgrade", "--help"], &["--config", "goes on as before", "pid_file"]),
         (&["check", "--help"], &["--config", "exit code 2"]),
         (&["demo", "--help"], &["--port", "--data", "--key", "5643"]),
     ] {
@@ -213,7 +221,7 @@ async fn a_port_that_is_taken_is_named() {
 async fn term_answers_what_is_in_flight_takes_nothing_new_and_ends() {
     let site = Site::with_key().await;
     let mut process = site.run().await;
-    assert!(Path::new(&site.path("data/picgate.pid")).exists());
+    assert!(Path::new(&site.path("data/run/picgate.pid")).exists());
     // A connection that is kept open must not hold the end up.
     let _idle = TcpStream::connect(("127.0.0.1", site.port)).await.unwrap();
     let running = site.generation("a fox delay:2s").await;
@@ -224,7 +232,7 @@ async fn term_answers_what_is_in_flight_takes_nothing_new_and_ends() {
     assert_eq!(status, 200, "{answer}");
     // Well before the 300 s of grace.
     assert_eq!(process.exit().await, Some(0), "{}", process.stderr());
-    assert!(!Path::new(&site.path("data/picgate.pid")).exists());
+    assert!(!Path::new(&site.path("data/run/picgate.pid")).exists());
     let url = answer["data"][0]["url"].as_str().unwrap();
     let _again = site.run().await;
     assert_eq!(get(url).await.headers()["content-type"], "image/png");
@@ -236,10 +244,7 @@ async fn quit_hands_the_sockets_over_without_a_refused_connection() {
     let mut old = site.run().await;
     let running = site.generation("a fox delay:2s").await;
     let new = Process::start(site.command("run").arg("--upgrade"));
-    // The new process waits for the sockets there.
-    while !Path::new(&site.path("data/upgrade.sock")).exists() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    new.logs("waiting for the running gateway");
     old.signal("QUIT");
     let mut reads = 0;
     let code = loop {

@@ -58,7 +58,7 @@ async fn an_answer_leaves_when_its_picture_would_survive_a_power_cut() {
     let url = seen.urls().pop_first().unwrap();
     let name = url.rsplit('/').next().unwrap().split('.').next().unwrap().to_owned();
     // strace passes no signals on; what it runs ends by the signal of its own name.
-    let id = std::fs::read_to_string(site.path("data/picgate.pid")).unwrap();
+    let id = std::fs::read_to_string(site.path("data/run/picgate.pid")).unwrap();
     assert!(Command::new("kill").args(["-s", "TERM", &id]).status().unwrap().success());
     process.exit().await;
 

@@ -6,7 +6,6 @@ use std::{
         Arc, Mutex, RwLock,
         atomic::{AtomicBool, Ordering},
     },
-    thread,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -21,7 +20,8 @@ use tokio::{
 use super::{Change, Counts, Cursor, Entry, Index, IndexError, IndexState, Page, local::LocalIndex, reconcile};
 use crate::{
     picture::PictureId,
-    store::{StoreError, disk, error::Doing, files::Files, record::unix_ms},
+    store::{StoreError, disk, error::Doing, files::Files, layout::BAD_INDEX, record::unix_ms},
+    vital,
 };
 
 /// Changes that may wait for the index. When there are more, they are found again in `images/`.
@@ -102,7 +102,7 @@ impl Keeper {
         let worker = Worker { files, changes, shared: Arc::clone(&shared), told: false };
         let doing = "starting the index's thread";
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().doing(doing)?;
-        thread::Builder::new().name("index".into()).spawn(move || runtime.block_on(worker.run())).doing(doing)?;
+        vital::thread("index", move || runtime.block_on(worker.run())).doing(doing)?;
         Ok(Self { changes: tell, shared })
     }
 
@@ -376,11 +376,10 @@ impl Worker {
 
     /// Moves the index out of the way. Only the latest damaged one stays, for who wants to look into it.
     fn set_aside(&self) -> io::Result<()> {
-        const BAD: &str = "index.bad-";
         for entry in fs::read_dir(self.files.layout.root())? {
             let entry = entry?;
             let name = entry.file_name();
-            let time = name.to_str().and_then(|name| name.strip_prefix(BAD));
+            let time = name.to_str().and_then(|name| name.strip_prefix(BAD_INDEX));
             // What another hand has named so is not ours to remove.
             if time.is_some_and(|time| !time.is_empty() && time.bytes().all(|byte| byte.is_ascii_digit())) {
                 if entry.file_type()?.is_dir() {
@@ -391,7 +390,7 @@ impl Worker {
             }
         }
         let now = unix_ms(SystemTime::now()) / 1000;
-        disk::rename(&self.files.layout.index(), &self.files.layout.root().join(format!("{BAD}{now}")))
+        disk::rename(&self.files.layout.index(), &self.files.layout.root().join(format!("{BAD_INDEX}{now}")))
     }
 
     /// Waits a little; `true` when the store was dropped. What comes meanwhile is found by the comparison that follows
