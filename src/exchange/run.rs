@@ -24,7 +24,7 @@ use crate::{
     error::{Code, Error, Result},
     rewrite::{raw::RawRewriter, shape::Shape},
     store::Generation,
-    upstream::{Failure, Incoming, Outgoing, headers, retry},
+    upstream::{Body, Failure, Incoming, Outgoing, headers, retry},
 };
 
 /// A request whose body has come.
@@ -85,7 +85,7 @@ async fn run(core: Arc<Core>, settings: Arc<Settings>, request: Request, plan: P
     }
     let (images, chat) =
         plan.model().map_or((&settings.config.images, &settings.config.chat), |m| (&m.images, &m.chat));
-    let policy = Policy { route: request.route, images, chat };
+    let policy = Policy { route: request.route, key: &request.client.name, images, chat };
     let inlined = inline(&core, &settings, policy, &request.received.findings).await?;
     let headers = headers::for_upstream(&request.headers, &request.request_id);
 
@@ -93,7 +93,8 @@ async fn run(core: Arc<Core>, settings: Arc<Settings>, request: Request, plan: P
     // The best there is so far: an upstream that says when to come back.
     let mut refused = None;
     for to in plan.destinations() {
-        match send(&core, &settings, &request, &inlined, &headers, &to).await {
+        let body = compose(&request.received, &inlined, &to, settings.config.limits.upstream_body)?;
+        match send(&core, &settings, &request, &body, &headers, &to).await {
             Ok(answer) if retry::after_status(answer.status) => {
                 log::warn!("{}: upstream {} answered {}", request.request_id, to.upstream.name, answer.status);
                 refused = Some((answer, to));
@@ -129,17 +130,16 @@ async fn send(
     core: &Core,
     settings: &Settings,
     request: &Request,
-    inlined: &Inlined,
+    body: &Body,
     headers: &HeaderMap,
     to: &Destination<'_>,
 ) -> Result<Incoming, Failure> {
-    let body = compose(&request.received, inlined, to);
     let outgoing = Outgoing {
         method: Method::POST,
         url: target_url(&to.upstream.base_url, request.route.path(), request.query.as_deref()),
         headers,
         api_key: to.upstream.api_key.as_ref(),
-        body: &body,
+        body,
         timeout: settings.config.limits.upstream_timeout,
     };
     core.transport.send(outgoing).await

@@ -93,7 +93,8 @@ impl Gateway {
         route: ApiRoute,
     ) -> PingoraResult<()> {
         let limit = settings.config.limits.request_body;
-        let received = match body::receive(session, route, &self.core.store, limit).await {
+        let spooler = self.core.store.spooler(&client.name);
+        let received = match body::receive(session, route, &spooler, limit).await {
             Ok(received) => received,
             Err(error) => return respond::error(session, ctx, &error).await,
         };

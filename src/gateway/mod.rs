@@ -13,6 +13,7 @@ mod deletion;
 mod exchange;
 mod handle;
 mod hang_up;
+mod header_limits;
 mod in_flight;
 mod parting;
 mod pass;
