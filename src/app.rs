@@ -59,6 +59,7 @@ impl App {
     pub fn build(config: Config, registry: &Registry) -> Result<Self, StartError> {
         let metrics = Metrics::register(registry)?;
         let store = Store::open(&config.data_dir, &config.store, config.archive.as_ref().map(config::Archive::place))?;
+        store.follow(&config.store, &config.limits);
         let pixels = Pool::start(config.limits.pixel_threads, metrics.clone()).map_err(StartError::Pixels)?;
         let mut stored = stored_keys(&store)?;
         let mut first_key = None;
@@ -86,7 +87,7 @@ pub fn reload(gateway: &Gateway, config: Config) -> Result<(), StartError> {
     let core = gateway.core();
     let stored = stored_keys(&core.store)?;
     let settings = settings(config, &stored, &core.store)?;
-    core.store.follow(&settings.config.store);
+    core.store.follow(&settings.config.store, &settings.config.limits);
     core.replace(settings);
     Ok(())
 }

@@ -59,8 +59,10 @@ pub enum Code {
     MethodNotAllowed,
     /// The client took too long to send its request.
     RequestTimeout,
-    /// The body is over `limits.request_body`.
+    /// The body is over `limits.request_body`, or with its images inline over `limits.upstream_body`.
     RequestTooLarge,
+    /// The header has too many fields or bytes.
+    HeaderTooLarge,
     /// The body's type is none this route takes.
     UnsupportedMediaType,
     /// A variant of a picture that cannot be decoded here: its format, its size, or damage.
@@ -108,6 +110,7 @@ impl Code {
             Code::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, REQUEST, "method_not_allowed"),
             Code::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, REQUEST, "request_timeout"),
             Code::RequestTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, REQUEST, "request_too_large"),
+            Code::HeaderTooLarge => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, REQUEST, "request_header_too_large"),
             Code::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, REQUEST, "unsupported_media_type"),
             Code::ImageNotDecodable => (StatusCode::UNSUPPORTED_MEDIA_TYPE, REQUEST, "image_not_decodable"),
             Code::UpstreamUnreachable => (StatusCode::BAD_GATEWAY, SERVER, "upstream_unreachable"),

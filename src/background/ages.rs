@@ -30,8 +30,13 @@ impl Ages {
     pub(super) fn add(&mut self, touched_ms: u64, len: u64) {
         let age = self.of(touched_ms);
         if let Some(bytes) = self.bytes.get_mut(age) {
-            *bytes += len;
+            *bytes = bytes.saturating_add(len);
         }
+    }
+
+    /// Bytes of all that was counted.
+    pub(super) fn total(&self) -> u64 {
+        self.bytes.iter().fold(0, |total, bytes| total.saturating_add(*bytes))
     }
 
     /// The step of an age. A look in the future is one of just now.

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `store.ttl` | local copies | not looked at for so long |
 //! | `store.max_bytes` | local copies, least lately looked at first | local pictures exceed it; down to 90 % of it |
-//! | `store.min_free` | as above | the disk has less than a tenth more free than it; up to a quarter more |
+//! | `store.min_free` | as above | the disk has less than a tenth more free than it; up to a quarter more. Nothing, when even all of them would not reach it |
 //! | `store.retention` | pictures, for good | made so long ago, and there is no archive |
 //!
 //! A local copy goes only if the archive was seen to have the picture and it is not pinned; the [store](Store::evict)
@@ -97,6 +97,18 @@ enum Pressure {
     Space,
 }
 
+/// How many bytes must go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Need {
+    /// For `max_bytes`.
+    budget: u64,
+    /// For `min_free` and the margin above it.
+    space: u64,
+    /// For `min_free` alone. When eviction cannot free this much, it frees nothing for `min_free`: every reader would
+    /// wait for the archive, and new pictures would be refused all the same.
+    shortage: u64,
+}
+
 /// How a sweep ended.
 enum End {
     Done,
@@ -138,19 +150,14 @@ impl Sweeper {
             self.aged = Some((now.steady, start.elapsed()));
         }
         if self.in_vain_until.is_none_or(|until| now.steady >= until)
-            && let Some((pressure, need)) = self.pressure(settings).await
+            && let Some(need) = self.need(settings).await
             && self.is_ours().await
         {
             let start = Instant::now();
-            let gone = match pressure {
-                Pressure::Budget => &mut swept.over_budget,
-                Pressure::Space => &mut swept.low_space,
-            };
-            self.make_room(need, now, gone).await;
+            let enough = self.make_room(need, now, &mut swept).await;
             self.store.index_settled().await;
-            let enough = gone.bytes >= need;
             self.in_vain_until = (!enough).then(|| now.steady + start.elapsed() * REST);
-            self.tell_pressure(pressure, need, *gone);
+            self.told = !enough;
         }
         self.count(&swept);
         swept
@@ -214,8 +221,8 @@ impl Sweeper {
         }
     }
 
-    /// What presses, and how many bytes must go.
-    async fn pressure(&self, settings: &config::Store) -> Option<(Pressure, u64)> {
+    /// How many bytes must go. `None`: none, or none may.
+    async fn need(&self, settings: &config::Store) -> Option<Need> {
         self.store.archive()?;
         let counts = self.store.counts().await.ok()?;
         if counts.archived == 0 || counts.local == 0 {
@@ -223,20 +230,21 @@ impl Sweeper {
         }
         let over = settings.max_bytes.filter(|max| counts.local_bytes > *max);
         let budget = over.map_or(0, |max| counts.local_bytes - (max - max / 10));
-        let space = match settings.min_free {
-            0 => 0,
-            least => match self.store.free_space().await {
-                Ok(free) if free < least.saturating_add(least / 10) => least.saturating_add(least / 4) - free,
-                _ => 0,
+        let (space, shortage) = match settings.min_free {
+            0 => (0, 0),
+            least => match self.store.lasting_free_space().await {
+                Ok(free) if free < least.saturating_add(least / 10) => {
+                    (least.saturating_add(least / 4) - free, least.saturating_sub(free))
+                }
+                _ => (0, 0),
             },
         };
-        let most = budget.max(space);
-        (most > 0).then_some((if budget >= space { Pressure::Budget } else { Pressure::Space }, most))
+        (budget > 0 || space > 0).then_some(Need { budget, space, shortage })
     }
 
-    /// Evicts the least lately looked at until so many bytes are gone: a first pass finds how old is old enough, a second
-    /// one evicts.
-    async fn make_room(&mut self, need: u64, now: Moment, gone: &mut Gone) {
+    /// Evicts the least lately looked at until enough bytes are gone: a first pass finds how old is old enough, a second
+    /// one evicts. `false`: too little could go.
+    async fn make_room(&mut self, need: Need, now: Moment, swept: &mut Swept) -> bool {
         let now_ms = unix_ms(now.date);
         let mut ages = Ages::new(now_ms);
         let mut pages = Pages::default();
@@ -245,16 +253,36 @@ impl Sweeper {
                 ages.add(entry.touched_ms, entry.facts.len);
             }
             if matches!(self.end_page(&mut pages).await, End::Cut) {
-                return;
+                return false;
             }
         }
-        let cut = ages.cut(need);
+        let is_out_of_reach = need.is_out_of_reach(ages.total());
+        let (pressure, bytes) = need.of(ages.total());
+        let gone = match pressure {
+            Pressure::Budget => &mut swept.over_budget,
+            Pressure::Space => &mut swept.low_space,
+        };
+        if bytes > 0 {
+            self.evict_oldest(&ages, bytes, gone).await;
+        }
+        let is_enough = gone.bytes >= bytes;
+        if is_out_of_reach {
+            self.tell_out_of_reach(need, ages.total());
+        } else if !is_enough {
+            self.tell_too_little(pressure, bytes - gone.bytes);
+        }
+        is_enough && !is_out_of_reach
+    }
+
+    /// Evicts so many bytes of what is oldest.
+    async fn evict_oldest(&mut self, ages: &Ages, bytes: u64, gone: &mut Gone) {
+        let cut = ages.cut(bytes);
         let mut of_the_cut = cut.bytes;
         let mut pages = Pages::default();
         while let Some(page) = pages.next(&self.store).await {
             for entry in page.iter().filter(|entry| is_evictable(entry)) {
                 let age = ages.of(entry.touched_ms);
-                if gone.bytes >= need {
+                if gone.bytes >= bytes {
                     return;
                 }
                 if age > cut.age {
@@ -284,16 +312,24 @@ impl Sweeper {
         if self.is_ours().await { End::Done } else { End::Cut }
     }
 
-    fn tell_pressure(&mut self, pressure: Pressure, need: u64, gone: Gone) {
-        let enough = gone.bytes >= need;
-        if !enough && !self.told {
-            let (setting, lack) = (pressure.setting(), need - gone.bytes);
+    fn tell_too_little(&self, pressure: Pressure, lack: u64) {
+        if !self.told {
+            let setting = pressure.setting();
             log::warn!(
                 "store.{setting} cannot be kept: {lack} bytes more should go, but what is here is pinned or waits for \
                  the archive"
             );
         }
-        self.told = !enough;
+    }
+
+    fn tell_out_of_reach(&self, need: Need, evictable: u64) {
+        if !self.told {
+            let shortage = need.shortage;
+            log::warn!(
+                "store.min_free cannot be reached: the disk lacks {shortage} bytes and evicting every local copy would \
+                 free {evictable}, so none is evicted. Make room on the disk, or lower store.min_free"
+            );
+        }
     }
 
     fn count(&self, swept: &Swept) {
@@ -345,6 +381,21 @@ impl Pages {
     /// Since the page was asked for.
     fn took(&self) -> Duration {
         self.since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+}
+
+// === impl Need ===
+
+impl Need {
+    /// Whether evicting so many bytes would leave the disk below `min_free`.
+    fn is_out_of_reach(&self, evictable: u64) -> bool {
+        evictable < self.shortage
+    }
+
+    /// Why pictures go, and how many bytes, when so many could.
+    fn of(&self, evictable: u64) -> (Pressure, u64) {
+        let space = if self.is_out_of_reach(evictable) { 0 } else { self.space };
+        (if self.budget >= space { Pressure::Budget } else { Pressure::Space }, self.budget.max(space))
     }
 }
 

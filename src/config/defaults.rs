@@ -101,6 +101,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             request_body: 64 * MIB,
+            upstream_body: 512 * MIB,
+            spool: 8 * GIB,
+            spool_per_key: 2 * GIB,
             response_body: 512 * MIB,
             images_per_answer: 64,
             header_timeout: Duration::from_secs(30),

@@ -384,6 +384,12 @@ impl Archive {
 pub struct Limits {
     /// Largest request body, in bytes.
     pub request_body: u64,
+    /// Largest body sent to an upstream, with its pictures inline, in bytes.
+    pub upstream_body: u64,
+    /// Bytes on disk that spooled request bodies and fetched pictures may take together.
+    pub spool: u64,
+    /// The same for the requests of one client key.
+    pub spool_per_key: u64,
     /// Largest upstream answer, in bytes.
     pub response_body: u64,
     /// Pictures taken out of one answer; further ones stay in it as they came.

@@ -5,10 +5,19 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::{inline::Inlined, intake::Received, plan::Destination};
-use crate::upstream::{Body, Segment, Source};
+use crate::{
+    error::{Code, Error, Result},
+    upstream::{Body, Segment, Source},
+};
 
 /// The body for one destination. Nothing is copied: a second destination costs a list of segments.
-pub(super) fn compose(received: &Received, inlined: &Inlined, to: &Destination<'_>) -> Body {
+///
+/// A request of a few kilobytes can name one picture thousands of times, so the length is judged here, where every
+/// insertion has been made.
+///
+/// # Errors
+/// [`Code::RequestTooLarge`] when the body is longer than `limit` bytes.
+pub(super) fn compose(received: &Received, inlined: &Inlined, to: &Destination<'_>, limit: u64) -> Result<Body> {
     let mut edits: Vec<(Range<u64>, Vec<Segment>)> = inlined.edits.clone();
     if let (Some(name), Some(model)) = (to.rename, &received.findings.model) {
         let text = if received.multipart { name.to_owned() } else { serde_json::Value::from(name).to_string() };
@@ -33,5 +42,19 @@ pub(super) fn compose(received: &Received, inlined: &Inlined, to: &Destination<'
     if at < received.body.len() {
         body.push(slice(at..received.body.len()));
     }
-    body
+    if body.len() > limit {
+        return Err(too_large(body.len(), limit));
+    }
+    Ok(body)
+}
+
+fn too_large(len: u64, limit: u64) -> Error {
+    Error::new(
+        Code::RequestTooLarge,
+        format!(
+            "With its images inline the request is {len} bytes long. This gateway sends at most {limit} bytes to an \
+             upstream (limits.upstream_body). Each image counts as often as the request names it. Name fewer images, or \
+             have the operator limit the old images of conversations with images.history."
+        ),
+    )
 }

@@ -60,19 +60,20 @@ impl Budget {
         !self.is_used_up && self.images != Some(0) && self.bytes.is_some_and(|bytes| bytes > 0)
     }
 
-    /// Whether one more picture of this size may be sent; if so, it is.
-    pub(super) fn admits(&mut self, bytes: u64) -> bool {
-        let has_room = self.images != Some(0) && self.bytes.is_none_or(|left| left > 0 && bytes <= left);
+    /// Whether so many more pictures, of so many bytes together, may be sent. If so, they are counted.
+    pub(super) fn admits(&mut self, images: u64, bytes: u64) -> bool {
+        let has_room = self.images.is_none_or(|left| left > 0 && images <= left)
+            && self.bytes.is_none_or(|left| left > 0 && bytes <= left);
         self.is_used_up |= !has_room;
         if !self.is_used_up {
-            self.spend(bytes);
+            self.spend(images, bytes);
         }
         !self.is_used_up
     }
 
-    /// One more is sent, whether there is room or not.
-    pub(super) fn spend(&mut self, bytes: u64) {
-        self.images = self.images.map(|images| images.saturating_sub(1));
+    /// Counts pictures that are sent whether there is room or not.
+    pub(super) fn spend(&mut self, images: u64, bytes: u64) {
+        self.images = self.images.map(|left| left.saturating_sub(images));
         self.bytes = self.bytes.map(|left| left.saturating_sub(bytes));
     }
 }
@@ -107,18 +108,28 @@ mod tests {
     #[test]
     fn after_one_that_is_too_much_there_is_no_other() {
         let mut any = Budget::new(&History::default());
-        assert!(!any.needs_bytes() && any.admits(u64::MAX) && any.admits(u64::MAX));
+        assert!(!any.needs_bytes() && any.admits(1, u64::MAX) && any.admits(1, u64::MAX));
 
         let mut count = Budget::new(&History { images: 2, bytes: 0 });
-        assert!(count.admits(0) && count.admits(0) && !count.admits(0) && !count.needs_bytes());
+        assert!(count.admits(1, 0) && count.admits(1, 0) && !count.admits(1, 0) && !count.needs_bytes());
 
         let mut bytes = Budget::new(&History { images: 0, bytes: 10 });
-        assert!(bytes.needs_bytes() && bytes.admits(6) && !bytes.admits(5) && !bytes.needs_bytes() && !bytes.admits(1));
+        assert!(
+            bytes.needs_bytes()
+                && bytes.admits(1, 6)
+                && !bytes.admits(1, 5)
+                && !bytes.needs_bytes()
+                && !bytes.admits(1, 1)
+        );
+
+        // A part with several pictures counts as several.
+        let mut parts = Budget::new(&History { images: 3, bytes: 0 });
+        assert!(parts.admits(2, 0) && !parts.admits(2, 0) && !parts.admits(1, 0));
 
         // What the user asks about may use up more than there is.
         let mut asked = Budget::new(&History { images: 1, bytes: 10 });
-        asked.spend(20);
-        asked.spend(20);
-        assert!(!asked.needs_bytes() && !asked.admits(0));
+        asked.spend(1, 20);
+        asked.spend(1, 20);
+        assert!(!asked.needs_bytes() && !asked.admits(1, 0));
     }
 }

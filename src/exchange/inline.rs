@@ -47,6 +47,8 @@ opaque!(Inlined { parents });
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Policy<'a> {
     pub(super) route: ApiRoute,
+    /// Name of the client's key.
+    pub(super) key: &'a str,
     pub(super) images: &'a Images,
     pub(super) chat: &'a Chat,
 }
@@ -81,7 +83,7 @@ pub(super) async fn inline(
             0 => None,
             most => Some(most),
         },
-        allowance: Allowance::new(settings.config.limits.request_body),
+        allowance: Allowance::new(settings.config.limits.request_body, core.store.spooler(policy.key)),
         questions: Questions::new(MOST, QUESTIONS_TIME),
         known: HashMap::new(),
     };
@@ -172,6 +174,11 @@ async fn choose<'a>(
     let mut budget = Budget::new(limits);
     let (mut omitted, mut dropped) = (Vec::new(), HashSet::new());
     for (item, is_asked) in order.items {
+        // The same picture twice in a part is sent twice.
+        let images = match &item {
+            Item::Element(number) => elements.get(number).map_or(1, |references| references.len() as u64),
+            Item::Mention(_) => 1,
+        };
         let mut bytes = 0;
         if budget.needs_bytes() || is_asked && limits.bytes > 0 {
             bytes = match &item {
@@ -186,8 +193,8 @@ async fn choose<'a>(
             };
         }
         if is_asked {
-            budget.spend(bytes);
-        } else if !budget.admits(bytes) {
+            budget.spend(images, bytes);
+        } else if !budget.admits(images, bytes) {
             match item {
                 Item::Element(number) => omitted.push(number),
                 Item::Mention(number) => drop(dropped.insert(number)),
@@ -249,7 +256,7 @@ impl<'a> Pictures<'a> {
     /// Scaled, if it is too large.
     async fn fitting(&self, found: Found) -> Result<Found> {
         match self.most_pixels {
-            Some(most) => found.scaled(self.core, most).await,
+            Some(most) => found.scaled(self.core, &self.allowance.spooler, most).await,
             None => Ok(found),
         }
     }

@@ -110,6 +110,8 @@ fn refused(error: ScanError) -> Error {
         ScanError::Repeated(field) | ScanError::WrongType { field, .. } => {
             Error::new(Code::InvalidRequest, message).param(field)
         }
-        ScanError::NotAnObject | ScanError::TooManyPictures => Error::new(Code::InvalidRequest, message),
+        ScanError::NotAnObject | ScanError::TooManyPictures | ScanError::UrlsTooLong => {
+            Error::new(Code::InvalidRequest, message)
+        }
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     error::{Code, Error, Result},
     images,
     picture::{Format, PictureId},
-    store::Picture,
+    store::{Picture, Spooler},
     tier::{Asker, Questions},
     upstream::Source,
 };
@@ -35,17 +35,21 @@ pub(super) enum Named {
     Other,
 }
 
-/// Bytes that may still be fetched for one request.
+/// Bytes that may still be fetched for one request, and where they go.
 #[derive(Debug)]
-pub(super) struct Allowance(AtomicU64);
+pub(super) struct Allowance {
+    bytes: AtomicU64,
+    pub(super) spooler: Spooler,
+}
 
 impl Allowance {
-    pub(super) fn new(bytes: u64) -> Self {
-        Self(AtomicU64::new(bytes))
+    pub(super) fn new(bytes: u64, spooler: Spooler) -> Self {
+        Self { bytes: AtomicU64::new(bytes), spooler }
     }
 
     fn spend(&self, bytes: usize) -> Result<()> {
-        let spent = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes as u64));
+        let spent =
+            self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes as u64));
         spent.map(drop).map_err(|_| {
             Error::new(
                 Code::ImageTooLarge,
@@ -89,7 +93,7 @@ impl Found {
         let fetch = async {
             core.store.check_room().await?;
             let mut answer = settings.fetcher.open(url).await?;
-            let mut spool = core.store.spool_of(answer.declared_len());
+            let mut spool = allowance.spooler.spool(answer.declared_len());
             while let Some(piece) = answer.chunk().await? {
                 allowance.spend(piece.len())?;
                 spool.write(&piece).await?;

@@ -28,7 +28,7 @@ use crate::{
     opaque::opaque,
     rewrite::{raw::RawRewriter, shape::Shape},
     store::Generation,
-    upstream::{Failure, Incoming, Outgoing, headers, retry, without_key},
+    upstream::{Body, Failure, Incoming, Outgoing, headers, retry, without_key},
 };
 
 /// A request whose body has come.
@@ -111,7 +111,7 @@ async fn run(core: Arc<Core>, settings: Arc<Settings>, request: Request, plan: P
     }
     let (images, chat) =
         plan.model().map_or((&settings.config.images, &settings.config.chat), |m| (&m.images, &m.chat));
-    let policy = Policy { route: request.route, images, chat };
+    let policy = Policy { route: request.route, key: &request.client.name, images, chat };
     let inlined = inline(&core, &settings, policy, &request.received.findings).await?;
 
     sent.set();
@@ -119,7 +119,8 @@ async fn run(core: Arc<Core>, settings: Arc<Settings>, request: Request, plan: P
     // The best there is so far: an upstream that says when to come back.
     let mut refused = None;
     for to in plan.destinations() {
-        match send(&core, &settings, &request, &inlined, &to).await {
+        let body = compose(&request.received, &inlined, &to, settings.config.limits.upstream_body)?;
+        match send(&core, &settings, &request, &body, &to).await {
             Ok(answer) if retry::after_status(answer.status) => {
                 log::warn!("{}: upstream {} answered {}", request.request_id, to.upstream.name, answer.status);
                 refused = Some((answer, to));
@@ -155,10 +156,9 @@ async fn send(
     core: &Core,
     settings: &Settings,
     request: &Request,
-    inlined: &Inlined,
+    body: &Body,
     to: &Destination<'_>,
 ) -> Result<Incoming, Failure> {
-    let body = compose(&request.received, inlined, to);
     let mut headers = headers::for_upstream(&request.headers, &request.request_id, to.upstream);
     // What is rewritten must be readable.
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -167,7 +167,7 @@ async fn send(
         url: target_url(&to.upstream.base_url, request.route.path(), request.query.as_deref()),
         headers: &headers,
         api_key: to.upstream.api_key.as_ref(),
-        body: &body,
+        body,
         timeout: settings.config.limits.upstream_timeout,
     };
     core.transport.send(outgoing).await

@@ -9,7 +9,7 @@ use crate::{
     error::Result,
     picture::Format,
     pixels::{Encode, Fit, PixelError, Source},
-    store::Body,
+    store::{Body, Spooler},
     upstream,
 };
 
@@ -21,10 +21,10 @@ impl Found {
     ///
     /// # Errors
     /// When the disk fails.
-    pub(super) async fn scaled(self, core: &Core, most: u64) -> Result<Self> {
+    pub(super) async fn scaled(self, core: &Core, spooler: &Spooler, most: u64) -> Result<Self> {
         match smaller(core, &self, most).await {
             Ok(Some((bytes, format))) => {
-                let mut spool = core.store.spool();
+                let mut spool = spooler.spool(None);
                 spool.write(&bytes).await?;
                 let source = upstream::Source::Spool(spool.freeze().await?);
                 Ok(Self { source, format, parent: self.parent })

@@ -8,7 +8,7 @@ use pingora_proxy::Session;
 use crate::{
     error::{Code, Error, Result},
     exchange::{ApiRoute, Intake, Received},
-    store::Store,
+    store::Spooler,
 };
 
 /// A client that sends nothing of its body for so long has gone, or is up to no good.
@@ -17,7 +17,7 @@ const SILENCE: Duration = Duration::from_secs(30);
 const LONGEST: Duration = Duration::from_secs(600);
 
 /// Reads the whole body. A body that says it is too long is refused before any of it is read.
-pub(super) async fn receive(session: &mut Session, route: ApiRoute, store: &Store, limit: u64) -> Result<Received> {
+pub(super) async fn receive(session: &mut Session, route: ApiRoute, spooler: &Spooler, limit: u64) -> Result<Received> {
     let text = |name| session.req_header().headers.get(name).and_then(|value| value.to_str().ok());
     let declared: Option<u64> = text(header::CONTENT_LENGTH).and_then(|len| len.parse().ok());
     if declared.is_some_and(|len| len > limit) {
@@ -26,7 +26,7 @@ pub(super) async fn receive(session: &mut Session, route: ApiRoute, store: &Stor
     if text(header::CONTENT_ENCODING).is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
         return Err(Error::new(Code::UnsupportedMediaType, "A request body must not be compressed."));
     }
-    let mut intake = Intake::new(route, text(header::CONTENT_TYPE), store.spool_of(declared), limit)?;
+    let mut intake = Intake::new(route, text(header::CONTENT_TYPE), spooler.spool(declared), limit)?;
     let expects = text(header::EXPECT).is_some_and(|value| value.eq_ignore_ascii_case("100-continue"));
 
     let downstream = session.as_downstream_mut();

@@ -105,7 +105,8 @@ impl Gateway {
     ) -> PingoraResult<()> {
         let limit = settings.config.limits.request_body;
         let finish_within = settings.config.limits.upstream_timeout.saturating_mul(ALONE).min(LONGEST_ALONE);
-        let received = match body::receive(session, route, &self.core.store, limit).await {
+        let spooler = self.core.store.spooler(&client.name);
+        let received = match body::receive(session, route, &spooler, limit).await {
             Ok(received) => received,
             Err(error) => return respond::error(session, ctx, &error).await,
         };

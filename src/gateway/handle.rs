@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use pingora_core::Result as PingoraResult;
 use pingora_proxy::Session;
 
-use super::{Ctx, Gateway, Handled, Pass, request_id, respond, route::Route};
+use super::{Ctx, Gateway, Handled, Pass, header_limits, request_id, respond, route::Route};
 use crate::{
     access::Client,
     core::Settings,
@@ -34,7 +34,10 @@ impl Gateway {
         ctx.route = route.name();
         ctx.in_flight = Some(self.in_flight.enter());
         let send_timeout = self.core.settings().config.limits.send_timeout;
-        session.as_downstream_mut().set_write_timeout(Some(send_timeout));
+        if !header_limits::admit(session, ctx, send_timeout).await? {
+            self.finish(session, ctx);
+            return Ok(Handled::Done);
+        }
         match self.dispatch(session, ctx, route).await {
             Ok(Handled::Done) => {
                 self.finish(session, ctx);

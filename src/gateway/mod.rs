@@ -14,6 +14,7 @@ mod exchange;
 mod handle;
 pub mod handover;
 mod hang_up;
+mod header_limits;
 mod in_flight;
 mod parting;
 mod pass;

@@ -18,6 +18,10 @@ use crate::{
     tier::{self, Asker, Found, Known},
 };
 
+/// The first piece of a picture on a stream of HTTP/2, and the longest.
+const H2_FIRST_PIECE: u64 = 16 * 1024;
+const H2_LONGEST_PIECE: u64 = 64 * 1024;
+
 /// What a request for a picture may have.
 struct Wanted {
     found: Found,
@@ -172,9 +176,16 @@ fn body(answer: &Answer) -> Option<Range<u64>> {
 
 async fn send(session: &mut Session, ctx: &Ctx, picture: &Picture, range: Range<u64>) -> PingoraResult<()> {
     let mut at = range.start;
+    // One connection of HTTP/2 has a hundred streams, and a client may shut the window of each. A piece is in memory while
+    // it waits, so there the first are short. HTTP/1 has the kernel's buffer.
+    let (mut piece, longest) = match session.as_downstream().is_http2() {
+        true => (H2_FIRST_PIECE, H2_LONGEST_PIECE),
+        false => (Picture::PIECE as u64, Picture::PIECE as u64),
+    };
     while at < range.end {
         // A piece at a time, from memory too: a reader has to take each within `limits.send_timeout`.
-        let end = range.end.min(at + Picture::PIECE as u64);
+        let end = range.end.min(at + piece);
+        piece = longest.min(piece * 2);
         match picture.read(at..end).await {
             Ok(piece) if !piece.is_empty() => {
                 at += piece.len() as u64;

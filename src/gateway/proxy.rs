@@ -8,7 +8,7 @@ use pingora_core::{Error as PingoraError, Result as PingoraResult, upstreams::pe
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
-use super::{Ctx, Gateway, Handled, request_id, respond};
+use super::{Ctx, Gateway, Handled, header_limits, request_id, respond};
 use crate::error::{Code, Error};
 
 #[async_trait]
@@ -25,6 +25,10 @@ impl ProxyHttp for Gateway {
             Handled::Pass => Ok(false),
             Handled::NotOurs => {
                 ctx.request_id = request_id::new();
+                let send_timeout = self.core().settings().config.limits.send_timeout;
+                if !header_limits::admit(session, ctx, send_timeout).await? {
+                    return Ok(true);
+                }
                 let error = Error::new(Code::NotFound, "There is nothing at this address. The API is under /v1.");
                 respond::error(session, ctx, &error).await?;
                 Ok(true)

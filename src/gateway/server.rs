@@ -15,7 +15,10 @@ use http::{HeaderValue, Response, StatusCode, header};
 use pingora_core::{
     apps::{HttpServerOptions, http_app::ServeHttp},
     listeners::TcpSocketOptions,
-    protocols::http::{ServerSession, v2::server::default_h2_options},
+    protocols::http::{
+        ServerSession,
+        v2::server::{H2Options, default_h2_options},
+    },
     server::{
         RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch,
         configuration::{Opt, ServerConf},
@@ -30,7 +33,7 @@ use pingora_proxy::http_proxy;
 use prometheus::{Encoder, Registry, TextEncoder};
 
 pub use super::service::Started;
-use super::{Gateway, parting::Parting, service::Starting, sockets::Sockets, tls};
+use super::{Gateway, header_limits::LONGEST_H2, parting::Parting, service::Starting, sockets::Sockets, tls};
 use crate::{
     background::{
         archiver::Archiver,
@@ -47,6 +50,10 @@ pub type BoxedService = Box<dyn ServiceWithDependents>;
 /// How far an HTTP/2 client may send ahead, on one stream and on a connection: uploads are megabytes.
 const H2_STREAM_WINDOW: u32 = 1024 * 1024;
 const H2_CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+/// Streams that an HTTP/2 client may have open on a connection. RFC 9113, section 6.5.2, advises against fewer.
+const H2_STREAMS: u32 = 100;
+/// Bytes of an answer that wait in memory for a connection that takes no more, for each stream.
+const H2_SEND_BUFFER: usize = 64 * 1024;
 const H2_IDLE: Duration = Duration::from_secs(120);
 /// How soon the archiver looks again for what waits.
 const ARCHIVE_PAUSE: Duration = Duration::from_secs(1);
@@ -85,11 +92,9 @@ pub struct Shutdown(ShutdownWatch);
 pub fn proxy(conf: &Arc<ServerConf>, gateway: Gateway, listen: &[Listen]) -> pingora_core::Result<BoxedService> {
     let mut options = HttpServerOptions::default();
     options.h2_idle_timeout = Some(H2_IDLE);
-    let mut h2 = default_h2_options();
-    h2.initial_window_size(H2_STREAM_WINDOW).initial_connection_window_size(H2_CONNECTION_WINDOW);
     let mut proxy = http_proxy(conf, gateway);
     proxy.server_options = Some(options);
-    proxy.h2_options = Some(h2);
+    proxy.h2_options = Some(h2_options());
     let mut service = Service::new("picgate".to_owned(), Parting::new(proxy));
     for listener in listen {
         let address = listener.addr.to_string();
@@ -101,6 +106,19 @@ pub fn proxy(conf: &Arc<ServerConf>, gateway: Gateway, listen: &[Listen]) -> pin
         }
     }
     Ok(Box::new(service))
+}
+
+/// What is promised to a client of HTTP/2, and what is kept for it. Also for servers that have the gateway inside: without
+/// these bounds a few kilobytes make a connection hold megabytes.
+pub fn h2_options() -> H2Options {
+    let mut options = default_h2_options();
+    options
+        .initial_window_size(H2_STREAM_WINDOW)
+        .initial_connection_window_size(H2_CONNECTION_WINDOW)
+        .max_concurrent_streams(H2_STREAMS)
+        .max_header_list_size(LONGEST_H2)
+        .max_send_buffer_size(H2_SEND_BUFFER);
+    options
 }
 
 /// `/metrics` of this registry, in Prometheus' text format.

@@ -214,13 +214,13 @@ impl MultipartScanner {
             _ => {
                 let url = value.trim();
                 if url.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http")) && url.contains("://") {
-                    self.found.references.push(Reference {
+                    self.found.keep(Reference {
                         path: part.name.clone(),
                         url: url.to_owned(),
                         span: offset(part.header)..offset(next - 2),
                         form: ReferenceForm::Part { name: part.name },
                         element: None,
-                    });
+                    })?;
                 }
             }
         }

@@ -29,6 +29,9 @@ use crate::opaque::opaque;
 const MAX_DEPTH: usize = 128;
 /// Longest value that is read: a URL, a model's name. Longer ones are data.
 const LONGEST_VALUE: usize = 16 * 1024;
+/// Most bytes of picture URLs, and of the names of the fields they stand in, that are kept of one request. They stay in
+/// memory until the upstream has answered.
+pub const MOST_URL_BYTES: usize = 2 * 1024 * 1024;
 /// Shorter base64 is no picture.
 const SHORTEST_PICTURE: u64 = 32;
 /// How much of a prompt is kept, in bytes.
@@ -55,6 +58,37 @@ pub struct Findings {
     /// A mask stands in it, whose pictures must keep their size.
     pub has_mask: bool,
     pub conversation: Conversation,
+    /// Bytes of text that `references` hold. At most [`MOST_URL_BYTES`].
+    pub reference_bytes: usize,
+}
+
+impl Findings {
+    /// Keeps a reference.
+    ///
+    /// # Errors
+    /// When there are more than [`MOST_PICTURES`], or more than [`MOST_URL_BYTES`] of URLs.
+    pub(super) fn keep(&mut self, reference: Reference) -> Result<(), ScanError> {
+        if self.references.len() >= MOST_PICTURES {
+            return Err(ScanError::TooManyPictures);
+        }
+        self.reference_bytes += reference.held();
+        if self.reference_bytes > MOST_URL_BYTES {
+            return Err(ScanError::UrlsTooLong);
+        }
+        self.references.push(reference);
+        Ok(())
+    }
+}
+
+impl Reference {
+    /// Bytes of text that it holds.
+    fn held(&self) -> usize {
+        let name = match &self.form {
+            ReferenceForm::Part { name } => name.len(),
+            ReferenceForm::DataUri | ReferenceForm::Base64 | ReferenceForm::Source => 0,
+        };
+        self.path.len() + self.url.len() + name
+    }
 }
 
 opaque!(Findings { model, response_format, stream, has_mask });
@@ -114,6 +148,8 @@ pub enum ScanError {
     WrongType { field: &'static str, expected: &'static str },
     #[error("the request holds more than {MOST_PICTURES} pictures")]
     TooManyPictures,
+    #[error("the URLs of the request's pictures have more than {MOST_URL_BYTES} bytes together")]
+    UrlsTooLong,
     #[error("{0}")]
     Multipart(&'static str),
 }
@@ -374,11 +410,9 @@ impl State {
 
     fn reference(&mut self, path: String, url: String, span: Range<u64>, form: ReferenceForm) {
         let element = self.picture(0);
-        if self.found.references.len() >= MOST_PICTURES {
-            self.error.get_or_insert(ScanError::TooManyPictures);
-            return;
+        if let Err(error) = self.found.keep(Reference { path, url, span, form, element }) {
+            self.error.get_or_insert(error);
         }
-        self.found.references.push(Reference { path, url, span, form, element });
     }
 
     /// A picture stands in the list element at hand, if there is one.

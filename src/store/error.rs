@@ -1,10 +1,13 @@
 //! What can go wrong while keeping or finding a picture.
 
-use std::io;
+use std::{io, time::Duration};
 
 use serde_json::error::Category;
 
 use crate::{Code, Error};
+
+/// When to come back after spools have reached a limit: most requests take a few seconds to arrive.
+const SPOOLS_CLEAR_IN: Duration = Duration::from_secs(5);
 
 /// A failure of the store. Its text names no path of this machine.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +16,9 @@ pub enum StoreError {
     /// The disk is full, a quota is used up, or less than `store.min_free` is left.
     #[error("no room is left to keep it")]
     Full,
+    /// Spools take as much of the disk as the named setting allows.
+    #[error("the spools on the disk have reached {0}")]
+    SpoolLimit(&'static str),
     /// The operating system refused something.
     #[error("{doing}: {source}")]
     Io { doing: &'static str, source: io::Error },
@@ -83,6 +89,13 @@ impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Full => Error::new(Code::StorageFull, "there is no room to keep the picture"),
+            StoreError::SpoolLimit(setting) => Error::new(
+                Code::Unavailable,
+                format!(
+                    "The gateway is receiving as many request bodies and images as {setting} allows. Try again soon."
+                ),
+            )
+            .retry_after(SPOOLS_CLEAR_IN),
             _ => Error::new(Code::StorageFailed, "the picture could not be kept or read"),
         }
     }

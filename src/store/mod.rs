@@ -59,6 +59,7 @@ mod remove;
 mod shut;
 mod space;
 mod spool;
+mod spool_budget;
 mod state;
 mod tmp;
 mod variants;
@@ -79,7 +80,7 @@ pub use index::{Archiving, Counts, Cursor, Entry, Findings, IndexState, InvalidC
 pub use picture::{Body, Facts, Picture};
 pub use rebuild::{Rebuild, Rebuilt};
 pub use record::{Archived, Generation, NewRecord, Record, unix_ms};
-pub use spool::{Spool, SpoolReader};
+pub use spool::{Spool, SpoolReader, Spooler};
 pub use state::State;
 pub use verify::{Checked, Fault, Finding, Mended, Progress, Verify};
 pub use writer::{PictureWriter, Replay};
@@ -108,6 +109,7 @@ struct Inner {
     returning: growing::Returning,
     /// What those that fill buffers share.
     desk: Arc<behind::Desk>,
+    spools: Arc<spool_budget::SpoolBudget>,
 }
 
 impl Store {
@@ -129,6 +131,7 @@ impl Store {
                 index: index::Keeper::start(Arc::clone(&files))?,
                 returning: growing::Returning::default(),
                 desk: Arc::default(),
+                spools: Arc::default(),
                 files,
             }),
         })
@@ -139,14 +142,15 @@ impl Store {
         PictureWriter::new(Arc::clone(&self.inner))
     }
 
-    /// Takes in bytes that are needed again soon and are no picture to keep.
+    /// Takes in bytes of an answer that are needed again soon and are no picture to keep. They are never refused for
+    /// `limits.spool`: the answer has been paid for.
     pub fn spool(&self) -> Spool {
-        Spool::new(Arc::clone(&self.inner), None)
+        Spool::new(Arc::clone(&self.inner), None, None)
     }
 
-    /// The same, for as many bytes as whoever sends them says.
-    pub fn spool_of(&self, len: Option<u64>) -> Spool {
-        Spool::new(Arc::clone(&self.inner), len)
+    /// Takes in what requests of this client key bring, within `limits.spool` and `limits.spool_per_key`.
+    pub fn spooler(&self, key: &str) -> Spooler {
+        Spooler::new(Arc::clone(&self.inner), key)
     }
 
     /// [`StoreError::Full`] when a new picture would be refused now, and other errors when it could not be written. Asked
@@ -179,6 +183,11 @@ impl Store {
         blocking(move || inner.space.free()).await
     }
 
+    /// The same, once all spools are gone. Local copies need not make room for what is there for seconds only.
+    pub async fn lasting_free_space(&self) -> Result<u64, StoreError> {
+        Ok(self.free_space().await?.saturating_add(self.inner.spools.taken()))
+    }
+
     /// The picture of this name, whatever its format, if its bytes are on this disk.
     pub async fn get(&self, id: &PictureId) -> Result<Option<Picture>, StoreError> {
         let found = self.inner.lookup.get(id).await?;
@@ -209,10 +218,11 @@ impl Store {
     }
 
     /// Follows the settings that may change while it is open: `min_free`, and `ttl`, which says how exactly looks are
-    /// remembered.
-    pub fn follow(&self, settings: &config::Store) {
+    /// remembered; and what spools may take of the disk.
+    pub fn follow(&self, settings: &config::Store, limits: &config::Limits) {
         self.inner.looks.set_ttl(settings.ttl);
         self.inner.space.set_min_free(settings.min_free);
+        self.inner.spools.follow(limits);
     }
 
     /// The files under `state/`.

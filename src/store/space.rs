@@ -53,6 +53,11 @@ impl Space {
         if free < min_free { Err(StoreError::Full) } else { Ok(()) }
     }
 
+    /// Bytes that may still be written before less than `min_free` is left. Read anew each time. May block.
+    pub(super) fn above_min_free(&self) -> Result<u64, StoreError> {
+        Ok(self.free()?.saturating_sub(self.min_free.load(Ordering::Relaxed)))
+    }
+
     /// Bytes an ordinary user may still write. May block.
     pub(super) fn free(&self) -> Result<u64, StoreError> {
         let stat = rustix::fs::statvfs(&self.dir).map_err(io::Error::from).doing("reading the free space")?;

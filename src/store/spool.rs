@@ -9,7 +9,9 @@ use super::{
     behind::{BUFFER, Behind, Drain, Room},
     disk,
     error::{Doing, blocking},
-    file, tmp,
+    file,
+    spool_budget::Share,
+    tmp,
 };
 
 use crate::opaque::opaque;
@@ -26,11 +28,19 @@ pub struct Spool {
     room: Option<Room>,
 }
 
+/// Makes the spools of one client key's requests.
+#[derive(Clone, Debug)]
+pub struct Spooler {
+    store: Arc<Inner>,
+    key: Arc<str>,
+}
+
 /// What happens to full buffers.
 #[derive(Debug)]
 struct Unnamed {
     store: Arc<Inner>,
     file: Option<File>,
+    share: Share,
 }
 
 /// Reads what was spooled. Clones read independently.
@@ -39,6 +49,8 @@ pub struct SpoolReader {
     len: u64,
     place: Place,
     _room: Option<Room>,
+    /// Counts its bytes on the disk until the last clone is dropped.
+    _share: Option<Arc<Share>>,
 }
 
 opaque!(SpoolReader { len });
@@ -49,11 +61,23 @@ enum Place {
     File(Arc<File>),
 }
 
+impl Spooler {
+    pub(super) fn new(store: Arc<Inner>, key: &str) -> Self {
+        Self { store, key: key.into() }
+    }
+
+    /// Takes in bytes that are needed again soon. `len`: how many there will be, as far as whoever sends them says.
+    pub fn spool(&self, len: Option<u64>) -> Spool {
+        Spool::new(Arc::clone(&self.store), Some(Arc::clone(&self.key)), len)
+    }
+}
+
 impl Spool {
-    pub(super) fn new(store: Arc<Inner>, len: Option<u64>) -> Self {
+    pub(super) fn new(store: Arc<Inner>, key: Option<Arc<str>>, len: Option<u64>) -> Self {
         let desk = Arc::clone(&store.desk);
         let room = len.filter(|len| *len > IN_MEMORY as u64).and_then(|len| desk.room(len));
-        let unnamed = Unnamed { store, file: None };
+        let share = store.spools.share(key);
+        let unnamed = Unnamed { store, file: None, share };
         let behind = match &room {
             Some(room) => Behind::within(desk, unnamed, room),
             None => Behind::new(desk, unnamed, IN_MEMORY),
@@ -75,21 +99,24 @@ impl Spool {
     /// Ends writing.
     pub async fn freeze(self) -> Result<SpoolReader, StoreError> {
         let (mut unnamed, rest) = self.behind.into_parts()?;
-        let place = if unnamed.file.is_some() {
+        let (place, share) = if unnamed.file.is_some() {
             blocking(move || {
                 unnamed.drain(&rest)?;
-                Ok(Place::File(Arc::new(unnamed.file.ok_or(StoreError::CutOff)?)))
+                let file = Place::File(Arc::new(unnamed.file.ok_or(StoreError::CutOff)?));
+                Ok((file, Some(Arc::new(unnamed.share))))
             })
             .await?
         } else {
-            Place::Memory(rest.into())
+            (Place::Memory(rest.into()), None)
         };
-        Ok(SpoolReader { len: self.len, place, _room: self.room })
+        Ok(SpoolReader { len: self.len, place, _room: self.room, _share: share })
     }
 }
 
 impl Drain for Unnamed {
     fn drain(&mut self, piece: &[u8]) -> Result<(), StoreError> {
+        // While it is spooled, not before: what a client says of a body's length is not what it sends.
+        self.share.grow(piece.len() as u64, self.store.space.above_min_free()?)?;
         let dir = self.store.files.layout.tmp();
         let file = match &self.file {
             Some(file) => file,

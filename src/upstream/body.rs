@@ -10,8 +10,11 @@ use crate::{
     store::{self, Picture, SpoolReader, StoreError},
 };
 
-/// Bytes read at once from a file; a multiple of three, so that base64 pieces need no padding between them.
+/// Most bytes read at once from a file; a multiple of three, so that base64 pieces need no padding between them.
 const PIECE: u64 = 96 * 1024;
+/// The same, for the first piece of a body. Each is twice the one before: a reader that stalls at once holds little memory,
+/// and any other reads as few pieces as it can.
+const FIRST_PIECE: u64 = PIECE / 8;
 /// Neighbouring texts are sent as one up to this length.
 const JOINED: usize = 64 * 1024;
 
@@ -122,7 +125,12 @@ impl Body {
 
     /// Starts reading from the beginning.
     pub fn reader(&self) -> BodyReader {
-        BodyReader { segments: self.segments.iter().cloned().collect(), at: 0, encoder: Encoder::default() }
+        BodyReader {
+            segments: self.segments.iter().cloned().collect(),
+            at: 0,
+            piece: FIRST_PIECE,
+            encoder: Encoder::default(),
+        }
     }
 }
 
@@ -139,6 +147,8 @@ pub struct BodyReader {
     segments: VecDeque<Segment>,
     /// Bytes of the first segment's source that have been read.
     at: u64,
+    /// Bytes of the next piece.
+    piece: u64,
     encoder: Encoder,
 }
 
@@ -168,11 +178,12 @@ impl BodyReader {
                 }
                 return Ok(Some(rest.into()));
             }
-            let piece = source.read(start..range.end.min(start + PIECE)).await?;
+            let piece = source.read(start..range.end.min(start + self.piece)).await?;
             if piece.is_empty() {
                 return Err(StoreError::CutOff);
             }
             self.at += piece.len() as u64;
+            self.piece = PIECE.min(self.piece * 2);
             let encode = matches!(segment, Segment::Base64(_));
             let piece = if encode { self.encoder.push(&piece).into() } else { piece };
             if !piece.is_empty() {

@@ -188,8 +188,20 @@ fn redirect(map: &mut Map<'_>) -> Option<Redirect> {
 pub(super) fn limits(node: &Node<'_>) -> Option<Limits> {
     let default = Limits::default();
     let mut map = node.map()?;
+    let request_body = map.or("request_body", default.request_body, Node::limit);
+    // Whoever raises only `request_body` wants such requests to reach an upstream.
+    let upstream_body = map.or("upstream_body", default.upstream_body.max(request_body), |node| {
+        let size = node.limit()?;
+        if size < request_body {
+            node.warn("is smaller than `request_body`: longer requests are received whole and then refused");
+        }
+        Some(size)
+    });
     Some(Limits {
-        request_body: map.or("request_body", default.request_body, Node::limit),
+        request_body,
+        upstream_body,
+        spool: map.or("spool", default.spool, Node::limit),
+        spool_per_key: map.or("spool_per_key", default.spool_per_key, Node::limit),
         response_body: map.or("response_body", default.response_body, Node::limit),
         images_per_answer: map.or("images_per_answer", default.images_per_answer, Node::at_least_one),
         header_timeout: map.or("header_timeout", default.header_timeout, Node::duration),

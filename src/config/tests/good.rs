@@ -55,8 +55,8 @@ picgate:
   store: { memory_cache: 0, durability: process, ttl: 30d, max_bytes: 1TiB, retention: 30d, min_free: 0 }
   archive: { kind: s3, endpoint: "https://ACCOUNT.r2.cloudflarestorage.com", bucket: pics, region: eu,
              access_key_id: "${R2_ACCESS_KEY_ID}", secret_access_key: "${R2_SECRET_ACCESS_KEY}", prefix: a/b }
-  limits: { request_body: 1KiB, response_body: 4096, images_per_answer: 9, header_timeout: 1s, upstream_timeout: 1h,
-            send_timeout: 5s, pixel_threads: 3 }
+  limits: { request_body: 1KiB, upstream_body: 2KiB, spool: 3GiB, spool_per_key: 1GiB, response_body: 4096,
+            images_per_answer: 9, header_timeout: 1s, upstream_timeout: 1h, send_timeout: 5s, pixel_threads: 3 }
 "#;
 
 fn url(text: &str) -> url::Url {
@@ -184,6 +184,9 @@ fn every_setting_arrives() {
         }),
         limits: Limits {
             request_body: 1024,
+            upstream_body: 2048,
+            spool: 3 << 30,
+            spool_per_key: 1 << 30,
             response_body: 4096,
             images_per_answer: 9,
             header_timeout: Duration::from_secs(1),

@@ -21,6 +21,11 @@ pub(super) use tracker::{Kind, Tracker};
 
 /// Most pictures in lists, and most mentions that are looked at.
 pub const MOST_PICTURES: usize = 4096;
+/// Most bytes of the URLs of mentions. A URL of ours is a few hundred bytes long, also a signed one.
+pub const MOST_MENTION_BYTES: usize = 2 * 1024 * 1024;
+
+/// Most thoughts that are noted.
+pub(super) const MOST_THOUGHTS: usize = 16 * 1024;
 
 /// What stands in a conversation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,7 +33,8 @@ pub struct Conversation {
     pub dialect: Dialect,
     /// Pictures in lists, in the order of the body. At most [`MOST_PICTURES`].
     pub elements: Vec<Element>,
-    /// Pictures mentioned in text, in the order of the body. At most [`MOST_PICTURES`]; later ones are not seen.
+    /// Pictures mentioned in text, in the order of the body. At most [`MOST_PICTURES`], with at most
+    /// [`MOST_MENTION_BYTES`] of URLs; later ones are not seen.
     pub mentions: Vec<Mention>,
     /// The assistant's thoughts, in the order of the body. None overlaps another.
     pub thoughts: Vec<Range<u64>>,

@@ -2,7 +2,9 @@
 //!
 //! What is kept is bounded by the pictures found, not by the number of turns.
 
-use super::{Conversation, Dialect, Element, List, MOST_PICTURES, Mention, Room, User};
+use super::{
+    Conversation, Dialect, Element, List, MOST_MENTION_BYTES, MOST_PICTURES, MOST_THOUGHTS, Mention, Room, User,
+};
 use crate::rewrite::{
     json::{
         Name::{Content, Images, Input, Messages, Output},
@@ -10,9 +12,6 @@ use crate::rewrite::{
     },
     prose::Prose,
 };
-
-/// Most thoughts that are noted.
-const MOST_THOUGHTS: usize = 16 * 1024;
 
 /// What a value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +33,8 @@ pub(in crate::rewrite) struct Tracker {
     /// Mentions that had been found when the last user's turn ended, and whether that turn is needed by one.
     settled: usize,
     is_last_needed: bool,
+    /// Bytes of the URLs of all mentions.
+    mention_bytes: usize,
 }
 
 /// The turn at hand.
@@ -85,6 +86,7 @@ impl Tracker {
             lists: 0,
             settled: 0,
             is_last_needed: true,
+            mention_bytes: 0,
         }
     }
 
@@ -171,9 +173,13 @@ impl Tracker {
     /// A text of the turn at hand has been read.
     pub(in crate::rewrite) fn text(&mut self, prose: Prose) {
         let Some(turn) = &self.turn else { return };
-        let room = MOST_PICTURES.saturating_sub(self.found.mentions.len());
-        let mentions = prose.mentions.into_iter().take(room);
-        self.found.mentions.extend(mentions.map(|(url, at)| Mention { turn: turn.number, url, at }));
+        for (url, at) in prose.mentions {
+            self.mention_bytes += url.len();
+            if self.found.mentions.len() >= MOST_PICTURES || self.mention_bytes > MOST_MENTION_BYTES {
+                break;
+            }
+            self.found.mentions.push(Mention { turn: turn.number, url, at });
+        }
         let thoughts = &mut self.found.thoughts;
         for thought in prose.thoughts {
             let known = thoughts.len();

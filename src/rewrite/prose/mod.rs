@@ -14,6 +14,8 @@ use memchr::memchr3;
 use mention::Mentions;
 use thought::Thoughts;
 
+use super::conversation::{MOST_MENTION_BYTES, MOST_PICTURES, MOST_THOUGHTS};
+
 /// What stands in one text.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Prose {
@@ -29,6 +31,7 @@ pub(super) struct ProseReader {
     mentions: Mentions,
     thoughts: Thoughts,
     found: Prose,
+    mention_bytes: usize,
 }
 
 impl ProseReader {
@@ -45,10 +48,10 @@ impl ProseReader {
             let start = at + (raw.len() - rest.len()) as u64;
             let char = Char { start, ..char };
             if let Some(mention) = self.mentions.see(char) {
-                self.found.mentions.push(mention);
+                self.found.keep_mention(mention, &mut self.mention_bytes);
             }
             if let Some(thought) = self.thoughts.see(char) {
-                self.found.thoughts.push(thought);
+                self.found.keep_thought(thought);
             }
             rest = behind;
         }
@@ -56,8 +59,29 @@ impl ProseReader {
 
     /// Ends the text.
     pub(super) fn finish(mut self) -> Prose {
-        self.found.thoughts.extend(self.thoughts.finish());
+        if let Some(thought) = self.thoughts.finish() {
+            self.found.keep_thought(thought);
+        }
         self.found
+    }
+}
+
+/// A text of megabytes can consist of nothing else, so what is kept of one text is bounded like what is kept of a request.
+impl Prose {
+    fn keep_mention(&mut self, mention: (String, u64), bytes: &mut usize) {
+        *bytes += mention.0.len();
+        if self.mentions.len() < MOST_PICTURES && *bytes <= MOST_MENTION_BYTES {
+            self.mentions.push(mention);
+        }
+    }
+
+    fn keep_thought(&mut self, thought: Range<u64>) {
+        let known = self.thoughts.len();
+        match self.thoughts.last_mut() {
+            Some(last) if last.end == thought.start => last.end = thought.end,
+            _ if known < MOST_THOUGHTS => self.thoughts.push(thought),
+            _ => {}
+        }
     }
 }
 

@@ -348,7 +348,7 @@ async fn a_long_request_body() {
         let case = Case::new(None).await;
         let bytes = gif(1, 600 << 10);
         let spooled = async || {
-            let mut spool = case.store.spool();
+            let mut spool = case.store.spooler("a key").spool(None);
             for piece in bytes.chunks(100_000) {
                 spool.write(piece).await?;
             }

@@ -376,7 +376,7 @@ async fn a_spool_gives_any_range_back_and_has_no_name() {
     let store = open(dir.path());
     for len in [0, 1, 256 << 10, (256 << 10) + 1, 900 << 10] {
         let bytes = gif(1, len.max(17))[..len].to_vec();
-        let mut spool = store.spool();
+        let mut spool = store.spooler("a key").spool(None);
         for piece in bytes.chunks(100_000) {
             spool.write(piece).await.unwrap();
         }

@@ -26,6 +26,7 @@ impl Server {
         let mut options = pingora_core::apps::HttpServerOptions::default();
         options.h2c = true;
         proxy.server_options = Some(options);
+        proxy.h2_options = Some(picgate::gateway::server::h2_options());
         let proxy = Arc::new(proxy);
         let (shutdown, stopped) = watch::channel(false);
         let accepting = tokio::spawn(async move {
