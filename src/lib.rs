@@ -21,5 +21,6 @@ pub mod tier;
 mod trust;
 pub mod upstream;
 pub mod variants;
+pub mod work;
 
 pub use error::{Code, Error, Result};

@@ -9,6 +9,7 @@ use super::{
     Events, Slot,
     candidate::{Candidate, Setting, Taken},
 };
+use crate::work;
 
 /// In small letters or capitals (RFC 3986, section 3.1).
 const TRIGGER: &[u8] = b"data:image";
@@ -42,6 +43,7 @@ impl TextScanner {
         let mut rest = raw;
         if !self.hold.is_empty() {
             joined = [std::mem::take(&mut self.hold).as_slice(), raw].concat();
+            work::looked_at(joined.len());
             rest = &joined;
         }
         while !rest.is_empty() {
@@ -61,6 +63,7 @@ impl TextScanner {
                 } else {
                     // It began in an earlier piece: once per piece at most.
                     joined = [unread.as_slice(), rest.get(taken..).unwrap_or_default()].concat();
+                    work::looked_at(joined.len());
                     rest = &joined;
                 }
             } else if let Some(at) = trigger(rest) {
@@ -73,6 +76,7 @@ impl TextScanner {
                 self.candidate = Some(candidate);
                 rest = behind;
             } else {
+                work::looked_at(TRIGGER.len());
                 let begins = |len: usize| ends_with(rest, TRIGGER.get(..len).unwrap_or_default());
                 let held = (1..TRIGGER.len()).rev().find(|len| begins(*len) && !is_in_escape(rest, rest.len() - len));
                 let (text, hold) = rest.split_at(rest.len() - held.unwrap_or(0));
@@ -117,10 +121,13 @@ impl TextScanner {
 /// Where the first trigger begins.
 fn trigger(text: &[u8]) -> Option<usize> {
     let mut starts = memchr_iter(b':', text).filter_map(|colon| colon.checked_sub(COLON));
-    starts.find(|start| {
+    let start = starts.find(|start| {
+        work::looked_at(TRIGGER.len());
         let found = text.get(*start..start + TRIGGER.len());
         found.is_some_and(|found| found.eq_ignore_ascii_case(TRIGGER)) && !is_in_escape(text, *start)
-    })
+    });
+    work::looked_at(start.unwrap_or(text.len()));
+    start
 }
 
 fn ends_with(text: &[u8], end: &[u8]) -> bool {
@@ -133,7 +140,13 @@ fn ends_with(text: &[u8], end: &[u8]) -> bool {
 fn is_in_escape(text: &[u8], at: usize) -> bool {
     (2..=5).any(|back| {
         let Some(before) = at.checked_sub(back).and_then(|start| text.get(..start)) else { return false };
-        let escaped = before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1;
-        !escaped && text.get(before.len()..).is_some_and(|escape| escape.starts_with(b"\\u"))
+        work::looked_at(2);
+        // First, or each of many such places costs a run of backslashes four times.
+        if !text.get(before.len()..).is_some_and(|escape| escape.starts_with(b"\\u")) {
+            return false;
+        }
+        let backslashes = before.iter().rev().take_while(|byte| **byte == b'\\').count();
+        work::looked_at(backslashes);
+        backslashes.is_multiple_of(2)
     })
 }

@@ -34,6 +34,7 @@ mod heartbeats;
 mod history;
 mod isolation;
 mod labels;
+mod linear;
 mod load;
 mod memory;
 mod mentions;
