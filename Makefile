@@ -6,7 +6,7 @@ CARGO ?= cargo
 ARGS ?=
 # How long each fuzz target runs in `make torture`, in seconds, and which.
 PICGATE_FUZZ_SECONDS ?= 600
-FUZZ ?= answer stream sse request multipart base64 sniff
+FUZZ ?= answer stream sse request multipart base64 sniff linear
 # Which benches: `make bench BENCH=load`. Default: all.
 BENCH ?= *
 

@@ -24,5 +24,6 @@ mod trust;
 pub mod upstream;
 pub mod variants;
 pub mod vital;
+pub mod work;
 
 pub use error::{Code, Error, Result};

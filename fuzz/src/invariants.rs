@@ -35,13 +35,13 @@ const LINKED: &[u8] = include_bytes!("../../tests/fixtures/wire/img/px2b.png");
 // === Input ===
 
 /// Choice, seed, body.
-fn parts(input: &[u8]) -> Option<(usize, u8, &[u8])> {
+pub fn parts(input: &[u8]) -> Option<(usize, u8, &[u8])> {
     let [choice, seed, body @ ..] = input else { return None };
     Some((usize::from(choice.wrapping_sub(b'0')), *seed, body))
 }
 
 /// The body cut in pieces whose sizes follow from the seed.
-fn pieces(body: &[u8], seed: u8) -> Vec<&[u8]> {
+pub fn pieces(body: &[u8], seed: u8) -> Vec<&[u8]> {
     let mut state = u32::from(seed).wrapping_mul(2_654_435_761) | 1;
     let mut rest = body;
     let mut pieces = Vec::new();
@@ -56,7 +56,7 @@ fn pieces(body: &[u8], seed: u8) -> Vec<&[u8]> {
     pieces
 }
 
-fn rules(choice: usize) -> Rules {
+pub fn rules(choice: usize) -> Rules {
     let rules = Rules::new(SHAPES[choice % 3], FORMS[choice / 3 % 4]);
     Rules { links: (choice / 12).is_multiple_of(2), named: choice / 24 % 2 == 1, ..rules }
 }
@@ -472,7 +472,7 @@ fn scan_form<'a>(kind: &str, pieces: impl IntoIterator<Item = &'a [u8]>) -> Resu
 }
 
 /// The boundary that the first line of a body tells.
-fn boundary(body: &[u8]) -> Option<&str> {
+pub fn boundary(body: &[u8]) -> Option<&str> {
     let line = body.strip_prefix(b"--")?;
     let line = std::str::from_utf8(line.get(..line.windows(2).position(|end| end == b"\r\n")?)?).ok()?;
     let legal = line.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'));

@@ -1,6 +1,10 @@
 //! Pictures out of an answer → store; their URLs into the answer.
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Instant,
+};
 
 use bytes::Bytes;
 use tokio::{sync::Semaphore, task::JoinHandle};
@@ -19,7 +23,8 @@ pub(super) struct Keeper {
     core: Arc<Core>,
     settings: Arc<Settings>,
     generation: Generation,
-    out: Vec<Part>,
+    /// Taken from its front, while more may stand behind.
+    out: VecDeque<Part>,
     /// Bytes in `out`, as far as they are known.
     pending: u64,
     /// So many of the parts end between two events of a stream, or wherever else they may be sent without the rest.
@@ -74,7 +79,7 @@ impl Keeper {
             core,
             settings,
             generation,
-            out: Vec::new(),
+            out: VecDeque::new(),
             pending: 0,
             whole: 0,
             quick: 0,
@@ -220,7 +225,7 @@ impl Keeper {
 
     fn push(&mut self, part: Part) {
         self.pending += part.len();
-        self.out.push(part);
+        self.out.push_back(part);
     }
 
     fn text(&mut self, text: impl Into<Bytes>) {

@@ -6,8 +6,9 @@
 use http::header;
 
 use crate::{
-    picture::{Sniff, sniff},
+    picture::{Sniff, Sniffer},
     upstream::{Failure, Incoming},
+    work,
 };
 
 /// So much is looked at, at most.
@@ -39,10 +40,11 @@ impl Kind {
         let is_bytes = ["image/", "audio/", "video/", "application/octet-stream", "text/event-stream"];
         let otherwise = if is_bytes.iter().any(|media| label.starts_with(media)) { Self::Other } else { Self::Json };
         let mut known = 0;
+        let mut first = First::default();
         loop {
             let start = incoming.peek_past(known).await?;
             let is_all = start.len() == known || start.len() >= ENOUGH;
-            match told(start) {
+            match first.told(start) {
                 Some(Self::Other) => return Ok(otherwise),
                 Some(kind) => {
                     if otherwise == Self::Other {
@@ -58,23 +60,47 @@ impl Kind {
     }
 }
 
-/// What a body that begins so is; `None` when that does not show yet.
-fn told(start: &[u8]) -> Option<Kind> {
-    let text = without_white_space(start);
-    let may_be_events = FIELDS.iter().any(|field| field.starts_with(text));
-    match sniff(start) {
-        _ if matches!(text.first(), Some(b'{' | b'[')) => Some(Kind::Json),
-        _ if FIELDS.iter().any(|field| text.starts_with(field)) => Some(Kind::Events),
-        Sniff::Picture(_) => Some(Kind::Picture),
-        Sniff::More => None,
-        Sniff::No if may_be_events => None,
-        Sniff::No => Some(Kind::Other),
+/// Judges the first bytes of a body while they come, in pieces as small as they like: none is looked at all over again.
+#[derive(Debug, Default)]
+struct First {
+    indent: Indent,
+    sniffer: Sniffer,
+}
+
+impl First {
+    /// What a body that begins so is; `None` when that does not show yet. `start` begins with what was given before.
+    fn told(&mut self, start: &[u8]) -> Option<Kind> {
+        let text = self.indent.behind(start);
+        let may_be_events = FIELDS.iter().any(|field| field.starts_with(text));
+        match self.sniffer.look(start) {
+            _ if matches!(text.first(), Some(b'{' | b'[')) => Some(Kind::Json),
+            _ if FIELDS.iter().any(|field| text.starts_with(field)) => Some(Kind::Events),
+            Sniff::Picture(_) => Some(Kind::Picture),
+            Sniff::More => None,
+            Sniff::No if may_be_events => None,
+            Sniff::No => Some(Kind::Other),
+        }
     }
 }
 
-/// What stands behind a byte-order mark and white space.
-pub(super) fn without_white_space(start: &[u8]) -> &[u8] {
-    start.strip_prefix(BOM).unwrap_or(start).trim_ascii_start()
+/// The byte-order mark and white space that a text begins with, while it comes.
+#[derive(Debug, Default)]
+pub(super) struct Indent {
+    len: usize,
+}
+
+impl Indent {
+    /// What stands behind them. `start` begins with what was given before.
+    pub(super) fn behind<'a>(&mut self, start: &'a [u8]) -> &'a [u8] {
+        if self.len == 0 && start.starts_with(BOM) {
+            self.len = BOM.len();
+        }
+        let fresh = start.get(self.len..).unwrap_or_default();
+        let text = fresh.trim_ascii_start();
+        self.len += fresh.len() - text.len();
+        work::looked_at(1 + fresh.len() - text.len());
+        text
+    }
 }
 
 #[cfg(test)]
@@ -99,7 +125,28 @@ mod tests {
             (b"ID3\x04\0\0\0\0\0\0\0\0", Some(Kind::Other)),
             (b"dates and more", Some(Kind::Other)),
         ] {
-            assert_eq!(told(start), kind, "{start:?}");
+            assert_eq!(First::default().told(start), kind, "{start:?}");
+            let mut first = First::default();
+            let told = (0..=start.len()).map(|end| first.told(&start[..end]));
+            assert_eq!(told.last(), Some(kind), "{start:?} byte by byte");
         }
+    }
+
+    /// Regression 10.3: all that had come was looked at again with each piece.
+    #[test]
+    fn bodies_that_say_nothing_for_long_are_looked_at_once() {
+        for (before, unit) in [("", " "), ("\n", "\r\n"), ("\u{feff}", "\t")] {
+            let body = before.to_owned() + &unit.repeat(60_000 / unit.len());
+            said_nothing(body.as_bytes());
+        }
+        said_nothing(&[0xff, 0xd8].iter().chain(&[0xff; 60_000]).copied().collect::<Vec<_>>());
+    }
+
+    fn said_nothing(body: &[u8]) {
+        let ((), work) = work::counted(|| {
+            let mut first = First::default();
+            (1..=body.len()).for_each(|end| assert_eq!(first.told(&body[..end]), None));
+        });
+        assert!(work > 0 && work < 20 * body.len() as u64, "{work} bytes looked at");
     }
 }

@@ -2,12 +2,15 @@
 
 use bytes::Bytes;
 
-use super::kind::without_white_space;
-use crate::rewrite::{
-    Event,
-    answer::{AnswerRewriter, Rules},
-    raw::RawRewriter,
-    stream::StreamRewriter,
+use super::kind::Indent;
+use crate::{
+    rewrite::{
+        Event,
+        answer::{AnswerRewriter, Rules},
+        raw::RawRewriter,
+        stream::StreamRewriter,
+    },
+    work,
 };
 
 /// White space before an answer that is labelled as events, at most; what goes on after it is a stream.
@@ -18,8 +21,12 @@ pub(super) enum Rewriter {
     Json(Box<AnswerRewriter>),
     Events(Box<StreamRewriter>),
     Raw(RawRewriter),
-    /// Labelled as events; some servers leave that label on an answer in JSON. What has come of it.
-    Labelled(Rules, Vec<u8>),
+    /// Labelled as events; some servers leave that label on an answer in JSON. What has come of it is white space.
+    Labelled {
+        rules: Rules,
+        start: Vec<u8>,
+        indent: Indent,
+    },
     /// Such an answer: one event of the stream that was asked for, and may have begun with comments.
     OneEvent(Box<AnswerRewriter>),
 }
@@ -33,16 +40,23 @@ impl Rewriter {
         Self::Events(Box::new(StreamRewriter::new(rules)))
     }
 
+    /// For an answer that is labelled as events.
+    pub(super) fn labelled(rules: Rules) -> Self {
+        Self::Labelled { rules, start: Vec::new(), indent: Indent::default() }
+    }
+
     pub(super) fn push(&mut self, piece: &[u8]) -> Vec<Event> {
         match self {
             Rewriter::Json(rewriter) => rewriter.push(piece),
             Rewriter::Events(rewriter) => rewriter.push(piece),
             Rewriter::Raw(rewriter) => rewriter.push(piece),
             Rewriter::OneEvent(rewriter) => in_data(rewriter.push(piece)),
-            Rewriter::Labelled(rules, start) => {
+            Rewriter::Labelled { rules, start, indent } => {
                 let rules = *rules;
+                work::looked_at(piece.len());
                 start.extend_from_slice(piece);
-                let first = without_white_space(start).first().copied();
+                let text = indent.behind(start);
+                let (first, text) = (text.first().copied(), start.len() - text.len());
                 if first.is_none() && start.len() <= LONGEST_SPACE {
                     return Vec::new();
                 }
@@ -50,7 +64,7 @@ impl Rewriter {
                 if matches!(first, Some(b'{' | b'[')) {
                     *self = Self::OneEvent(Box::new(AnswerRewriter::new(rules)));
                     let mut events = vec![Event::Copy(Bytes::from_static(b"data: "))];
-                    events.extend(self.push(without_white_space(&start)));
+                    events.extend(self.push(start.get(text..).unwrap_or_default()));
                     return events;
                 }
                 *self = Self::events(rules);
@@ -69,7 +83,7 @@ impl Rewriter {
                 events.push(Event::Copy(Bytes::from_static(b"\n\n")));
                 events
             }
-            Rewriter::Labelled(_, start) => vec![Event::Copy(std::mem::take(start).into())],
+            Rewriter::Labelled { start, .. } => vec![Event::Copy(std::mem::take(start).into())],
         }
     }
 
@@ -79,19 +93,19 @@ impl Rewriter {
             Rewriter::Json(rewriter) => rewriter.left_out(),
             Rewriter::Events(rewriter) => rewriter.left_out(),
             Rewriter::OneEvent(rewriter) => rewriter.left_out(),
-            Rewriter::Raw(_) | Rewriter::Labelled(..) => 0,
+            Rewriter::Raw(_) | Rewriter::Labelled { .. } => 0,
         }
     }
 
     /// Whether it is a stream of events, as far as is known.
     pub(super) fn is_events(&self) -> bool {
-        matches!(self, Rewriter::Events(_) | Rewriter::Labelled(..) | Rewriter::OneEvent(_))
+        matches!(self, Rewriter::Events(_) | Rewriter::Labelled { .. } | Rewriter::OneEvent(_))
     }
 
     /// Whether what has come out so far may be sent without waiting for more.
     pub(super) fn is_between_events(&self) -> bool {
         match self {
-            Rewriter::Json(_) | Rewriter::Raw(_) | Rewriter::Labelled(..) => true,
+            Rewriter::Json(_) | Rewriter::Raw(_) | Rewriter::Labelled { .. } => true,
             Rewriter::Events(rewriter) => rewriter.is_between_events(),
             Rewriter::OneEvent(_) => false,
         }
@@ -115,4 +129,27 @@ fn in_data(mut events: Vec<Event>) -> Vec<Event> {
         }
     }
     events
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rewrite::{answer::Form, shape::Shape};
+
+    /// Regression 10.3: all white space that had come was looked at again with each piece.
+    #[test]
+    fn white_space_before_an_answer_is_looked_at_once() {
+        for behind in [&b"{}"[..], b"data: {}\n\n"] {
+            let body = [&[b' '; 60_000][..], behind].concat();
+            let (out, work) = work::counted(|| {
+                let mut rewriter = Rewriter::labelled(Rules::new(Shape::Chat, Form::Url));
+                let mut events: Vec<Event> = body.chunks(1).flat_map(|piece| rewriter.push(piece)).collect();
+                events.extend(rewriter.finish());
+                events
+            });
+            let len: usize = out.iter().map(|event| if let Event::Copy(bytes) = event { bytes.len() } else { 0 }).sum();
+            assert!(len >= behind.len());
+            assert!(work > 0 && work < 20 * body.len() as u64, "{work} bytes looked at");
+        }
+    }
 }

@@ -200,7 +200,7 @@ async fn receive(
     let rewriter = match Kind::of(&mut incoming, wants_events).await? {
         Kind::Json => Rewriter::json(plan.rules),
         Kind::Events => Rewriter::events(plan.rules),
-        Kind::Labelled => Rewriter::Labelled(plan.rules, Vec::new()),
+        Kind::Labelled => Rewriter::labelled(plan.rules),
         Kind::Picture => {
             let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
             match RawRewriter::new(plan.rules.form, created).filter(|_| plan.rules.shape == Shape::Images) {

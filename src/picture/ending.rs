@@ -3,16 +3,22 @@
 //! Base64 in running text has no length. That it stops does not mean that the picture does: it may have been cut, or be an
 //! example in documentation. The formats themselves tell: they are rows of blocks with a last one, or say their length.
 
+use crate::work;
+
+/// So many bytes are looked at together, at most.
+const LONGEST_STEP: usize = 13;
+
 /// Follows a picture's bytes up to its end. What comes behind that does not matter.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Ending {
     format: Walk,
     /// Bytes that have come.
     seen: u64,
     /// Bytes that need not be looked at.
     skip: u64,
-    /// What has been looked at and is too little to go on.
-    held: Vec<u8>,
+    /// Bytes that have been looked at and are too few to go on, and how many.
+    held: [u8; LONGEST_STEP],
+    filled: usize,
     over: Over,
 }
 
@@ -59,13 +65,14 @@ impl Ending {
             _ => (Walk::Unknown, 0),
         };
         let over = if format == Walk::Unknown { Over::Unknown } else { Over::No };
-        let mut ending = Self { format, seen: 0, skip, held: Vec::new(), over };
+        let mut ending = Self { format, seen: 0, skip, held: [0; LONGEST_STEP], filled: 0, over };
         ending.push(head);
         ending
     }
 
     /// Takes the next bytes.
     pub fn push(&mut self, mut bytes: &[u8]) {
+        work::looked_at(1);
         self.seen += bytes.len() as u64;
         while matches!(self.over, Over::No | Over::Perhaps) {
             let skipped = bytes.len().min(usize::try_from(self.skip).unwrap_or(usize::MAX));
@@ -74,23 +81,37 @@ impl Ending {
             if self.skip > 0 || bytes.is_empty() && !self.is_done() {
                 return;
             }
-            if self.format == Walk::JpegScan && self.held.is_empty() {
+            if self.format == Walk::JpegScan && self.filled == 0 {
                 // Nearly all of a JPEG is this.
                 let marker = memchr::memchr(0xff, bytes).unwrap_or(bytes.len());
+                work::looked_at(marker);
                 bytes = bytes.get(marker..).unwrap_or_default();
             }
             // The first bytes may tell how many there must be.
-            while self.held.len() < self.wanted() {
-                let more = (self.wanted() - self.held.len()).min(bytes.len());
-                self.held.extend_from_slice(bytes.get(..more).unwrap_or_default());
-                bytes = bytes.get(more..).unwrap_or_default();
-                if more == 0 {
+            while let wanted = self.wanted()
+                && self.filled < wanted
+            {
+                let place = self.held.get_mut(self.filled..wanted).unwrap_or_default();
+                let (now, later) = bytes.split_at(place.len().min(bytes.len()));
+                if now.is_empty() {
                     return;
                 }
+                work::looked_at(now.len());
+                place.iter_mut().zip(now).for_each(|(place, byte)| *place = *byte);
+                self.filled += now.len();
+                bytes = later;
             }
-            let head = std::mem::take(&mut self.held);
-            self.step(&head);
+            let (held, filled) = (self.held, std::mem::take(&mut self.filled));
+            work::looked_at(1 + filled);
+            self.step(held.get(..filled).unwrap_or_default());
         }
+    }
+
+    /// Takes these bytes to be looked at again, with more behind them.
+    fn hold(&mut self, bytes: [u8; 2], filled: usize) {
+        let [first, second, ..] = &mut self.held;
+        [*first, *second] = bytes;
+        self.filled = filled;
     }
 
     /// Whether the end has come. `None`: nobody can tell.
@@ -100,7 +121,7 @@ impl Ending {
             Over::Yes => Some(true),
             Over::No => Some(false),
             // Between two boxes.
-            Over::Perhaps => Some(self.skip == 0 && self.held.is_empty()),
+            Over::Perhaps => Some(self.skip == 0 && self.filled == 0),
         }
     }
 
@@ -120,7 +141,7 @@ impl Ending {
         match self.format {
             Walk::Png | Walk::Boxes => 8,
             Walk::Webp | Walk::Bmp => 4,
-            Walk::Jpeg => match self.held.as_slice() {
+            Walk::Jpeg => match self.held.get(..self.filled).unwrap_or_default() {
                 // Markers without a length, fill bytes, and the end.
                 [0xff, 0x01 | 0xd0..=0xd9 | 0xff] => 2,
                 [_, _, ..] => 4,
@@ -128,7 +149,7 @@ impl Ending {
             },
             Walk::JpegScan => 2,
             Walk::Gif => 13,
-            Walk::GifBlock => match self.held.first() {
+            Walk::GifBlock => match self.held.first().filter(|_| self.filled > 0) {
                 Some(b',') => 10,
                 Some(b'!') => 2,
                 _ => 1,
@@ -170,7 +191,7 @@ impl Ending {
                 }
             }
             (Walk::Jpeg, [0xff, 0xd9, ..]) | (Walk::JpegScan, [0xff, 0xd9]) => self.over = Over::Yes,
-            (Walk::Jpeg, [0xff, 0xff]) => self.held = vec![0xff],
+            (Walk::Jpeg, [0xff, 0xff]) => self.hold([0xff, 0], 1),
             (Walk::Jpeg, [0xff, marker, length @ ..]) if length.len() == 2 => {
                 self.skip = number(length).saturating_sub(2);
                 if *marker == 0xda {
@@ -181,8 +202,11 @@ impl Ending {
             (Walk::Jpeg, _) => self.over = Over::Unknown,
             // Stuffing, and marks for restarting, are within a scan.
             (Walk::JpegScan, [0xff, 0x00 | 0xd0..=0xd7]) => {}
-            (Walk::JpegScan, [0xff, 0xff]) => self.held = vec![0xff],
-            (Walk::JpegScan, _) => (self.format, self.held) = (Walk::Jpeg, head.to_vec()),
+            (Walk::JpegScan, [0xff, 0xff]) => self.hold([0xff, 0], 1),
+            (Walk::JpegScan, &[first, second]) => {
+                self.format = Walk::Jpeg;
+                self.hold([first, second], 2);
+            }
             (Walk::Gif, [.., flags, _, _]) => {
                 self.skip = gif_table(*flags);
                 self.format = Walk::GifBlock;

@@ -6,6 +6,8 @@
 //!
 //! A mix of both alphabets, stray characters, and text after the padding are refused (RFC 4648, sections 3.3 and 5).
 
+use crate::work;
+
 /// How many characters may be written for one group of three bytes, at most.
 const GROUP: usize = 4;
 
@@ -65,6 +67,7 @@ impl Decoder {
 
     /// The characters of the group that is not complete yet. Their bytes have not been given out.
     pub fn pending(&self) -> Vec<u8> {
+        work::looked_at(1 + self.filled);
         let padding = if self.filled > 0 { self.padding } else { 0 };
         let written = self.group.iter().take(self.filled).copied();
         written.chain(std::iter::repeat_n(b'=', padding)).collect()
@@ -72,6 +75,7 @@ impl Decoder {
 
     /// The bytes of the group that is not complete yet, were the text to end here.
     pub fn unfinished(&self) -> Vec<u8> {
+        work::looked_at(1 + self.filled);
         let mut copy = Self { group: self.group, filled: self.filled, ..Self::new(self.tolerance) };
         let mut bytes = Vec::new();
         copy.decode_group(&mut bytes);
@@ -122,9 +126,13 @@ impl Decoder {
         let whole = text.len() / GROUP * GROUP;
         let Some(text) = text.get(..whole).filter(|text| !text.is_empty()) else { return 0 };
         // The last group may be padded; only a group without padding may be followed by another.
+        work::looked_at(whole);
+        // It would make just enough room: with many short texts that is a copy of all bytes for each of them.
+        out.reserve(whole / GROUP * 3);
         if base64_simd::STANDARD.decode_append(text, out).is_err() {
             return 0;
         }
+        work::looked_at(if self.alphabet.is_none() { whole } else { 0 });
         if self.alphabet.is_none() && memchr::memchr2(b'+', b'/', text).is_some() {
             self.alphabet = Some(Alphabet::Standard);
         }
@@ -134,6 +142,7 @@ impl Decoder {
 
     fn take(&mut self, text: &[u8], at: usize, out: &mut Vec<u8>) -> Result<(), Invalid> {
         let Some(&character) = text.get(at) else { return Ok(()) };
+        work::looked_at(1);
         self.character(character, out).map_err(|()| Invalid { at })
     }
 
@@ -273,6 +282,7 @@ impl Encoder {
 }
 
 fn append(bytes: &[u8], out: &mut Vec<u8>) {
+    work::looked_at(1 + bytes.len());
     base64_simd::STANDARD.encode_append(bytes, out);
 }
 

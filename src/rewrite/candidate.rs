@@ -10,12 +10,18 @@ use super::{
     Event, Events, Slot,
     base64::{Decoder, Tolerance},
 };
-use crate::picture::{Ending, Sniff, sniff};
+use crate::{
+    picture::{Ending, Sniff, Sniffer},
+    work,
+};
 
 /// How many characters are held, about, before a picture is begun on trust.
 const HOLD: usize = 64 * 1024;
 /// Longest `data:…;base64,` before the payload.
 const LONGEST_PREFIX: usize = 300;
+/// Before a picture begins, so much of a piece is looked at, and then three times as much as turned out to be base64.
+/// Base64 that ends soon in a long text must not cost a search through all of that text, each time it does.
+const FIRST_WINDOW: usize = 64;
 /// What a line of base64 is not, but the start of another picture is.
 const NEXT: &[u8] = b"data:";
 
@@ -51,8 +57,8 @@ pub struct Candidate {
     decoder: Decoder,
     /// How far the picture is, once it has begun.
     ending: Ending,
-    /// So many bytes are to be there before they are looked at again.
-    next_look: usize,
+    /// What the bytes say, until it has.
+    sniffer: Sniffer,
     /// Raw characters up to the payload, and of the payload, that have not been told.
     prefix: Vec<u8>,
     payload: Vec<u8>,
@@ -83,7 +89,7 @@ impl Candidate {
             phase: Phase::Prefix(Vec::new()),
             decoder: Decoder::new(tolerance),
             ending: Ending::of(b""),
-            next_look: 0,
+            sniffer: Sniffer::default(),
             prefix: Vec::new(),
             payload: Vec::new(),
             unread: Vec::new(),
@@ -114,12 +120,12 @@ impl Candidate {
                 return Taken::Ended(at);
             }
             let Some(rest) = raw.get(at..).filter(|rest| !rest.is_empty()) else { return Taken::All };
-            match self.line_end(rest, events) {
+            match self.line_end(rest) {
                 Line::GoesOn(len) => {
                     let pending = self.decoder.pending();
                     self.decoder.mark_escaped();
                     at += len;
-                    if self.tell(Vec::new(), &pending, rest.get(..len).unwrap_or_default(), true, events) {
+                    if self.tell(&[], &pending, rest.get(..len).unwrap_or_default(), events) {
                         return Taken::Ended(at);
                     }
                 }
@@ -143,36 +149,32 @@ impl Candidate {
         let body = matches!(self.phase, Phase::Body);
         let mut fresh = Vec::new();
         // In a picture's body nothing is left to judge: its bytes go straight where they are wanted.
-        let decoded = if body { events.data(self.picture) } else { &mut fresh };
+        let decoded = if body && !self.spelled_out { events.data(self.picture) } else { &mut fresh };
         let known = decoded.len();
-        decoded.reserve(payload.len() / 4 * 3 + 3);
         let taken = self.decode(payload, decoded);
         let text = payload.get(..taken).unwrap_or_default();
         if body {
             self.ending.push(decoded.get(known..).unwrap_or_default());
-            if self.needs_raw() {
+            if !self.spelled_out && self.needs_raw() {
+                work::looked_at(decoded.len() - known);
                 fresh = decoded.split_off(known);
             }
         }
         self.pass_on(text, events);
-        (taken, self.tell(fresh, &pending, text, false, events))
+        (taken, self.tell(&fresh, &pending, text, events))
     }
 
     /// What becomes of the base64 at a character that is none of its own. Some write it in lines, in text too.
-    fn line_end(&mut self, rest: &[u8], events: &mut Events) -> Line {
+    fn line_end(&self, rest: &[u8]) -> Line {
         let Some((Some(b'\n' | b'\r'), len)) = Characters(rest).next().filter(|_| self.setting == Setting::Text) else {
             return Line::Over;
         };
-        // What has come so far tells whether it goes on.
-        if matches!(self.phase, Phase::Head(_)) && self.tell(Vec::new(), &[], &[], true, events) {
-            return Line::Over;
-        }
         let goes_on = match self.phase {
             Phase::Prefix(_) => false,
             Phase::Head(_) => true,
             Phase::Body => {
                 // Without padding the last bytes have not been given out yet.
-                let mut ending = self.ending.clone();
+                let mut ending = self.ending;
                 ending.push(&self.decoder.unfinished());
                 ending.is_over() == Some(false)
             }
@@ -212,7 +214,7 @@ impl Candidate {
             return self.give_back(events);
         }
         self.ending.push(&decoded);
-        if self.tell(decoded, &pending, &[], true, events) {
+        if self.tell(&decoded, &pending, &[], events) {
             return;
         }
         match self.phase {
@@ -235,6 +237,7 @@ impl Candidate {
             let Some(character) = character else { return Prefix::Refused(at) };
             text.push(character);
             let known = text.len();
+            work::looked_at(1 + if known <= scheme.len() { known } else { 0 });
             if known <= scheme.len() && !scheme.get(..known).is_some_and(|scheme| scheme.eq_ignore_ascii_case(text)) {
                 if self.setting == Setting::Text {
                     return Prefix::Refused(at);
@@ -268,6 +271,7 @@ impl Candidate {
     fn replay(&mut self, bare: Vec<u8>) -> Option<()> {
         let mut decoded = Vec::new();
         let taken = self.decode(&bare, &mut decoded);
+        work::looked_at(2 * bare.len());
         let whole = taken == bare.len();
         if let Phase::Head(head) = &mut self.phase {
             head.extend(decoded);
@@ -279,12 +283,19 @@ impl Candidate {
     /// Decodes as far as the characters go; returns how many raw characters that was.
     fn decode(&mut self, raw: &[u8], decoded: &mut Vec<u8>) -> usize {
         let mut at = 0;
+        // So many pictures begin in one answer, and no more: there the whole piece may be searched.
+        let first = if matches!(self.phase, Phase::Body) { raw.len() } else { FIRST_WINDOW };
         while let Some(rest) = raw.get(at..).filter(|rest| !rest.is_empty()) {
-            let plain = memchr::memchr(b'\\', rest).unwrap_or(rest.len());
-            if let Err(invalid) = self.decoder.push(rest.get(..plain).unwrap_or_default(), decoded) {
+            let near = rest.get(..first.max(3 * at)).unwrap_or(rest);
+            let plain = memchr::memchr(b'\\', near).unwrap_or(near.len());
+            work::looked_at(1 + plain);
+            if let Err(invalid) = self.decoder.push(near.get(..plain).unwrap_or_default(), decoded) {
                 return at + invalid.at;
             }
             at += plain;
+            if plain == near.len() {
+                continue;
+            }
             if let Some((character, len)) = Characters(raw.get(at..).unwrap_or_default()).next() {
                 self.decoder.mark_escaped();
                 let Some(character) = character else { return at };
@@ -297,19 +308,15 @@ impl Candidate {
         at
     }
 
-    /// Tells what was decoded, with the text it came from. `true`: it is no picture and has been given back. `now`: what can
-    /// be known is to be known; else a long start is not looked at again for each few bytes.
-    fn tell(&mut self, decoded: Vec<u8>, pending: &[u8], text: &[u8], now: bool, events: &mut Events) -> bool {
+    /// Tells what was decoded, with the text it came from. `true`: it is no picture and has been given back.
+    fn tell(&mut self, decoded: &[u8], pending: &[u8], text: &[u8], events: &mut Events) -> bool {
         match &mut self.phase {
-            Phase::Prefix(_) => false,
+            Phase::Prefix(_) => {}
             Phase::Head(head) => {
-                head.extend_from_slice(&decoded);
+                work::looked_at(decoded.len() + text.len());
+                head.extend_from_slice(decoded);
                 self.payload.extend_from_slice(text);
-                if !now && head.len() < self.next_look && self.payload.len() <= HOLD {
-                    return false;
-                }
-                self.next_look = head.len() + head.len() / 4;
-                let begins = match sniff(head) {
+                let begins = match self.sniffer.look(head) {
                     Sniff::Picture(_) => true,
                     Sniff::More if self.payload.len() > HOLD => true,
                     Sniff::More => return false,
@@ -320,15 +327,19 @@ impl Candidate {
                     return false;
                 }
                 self.give_back(events);
-                true
+                return true;
             }
-            Phase::Body => {
-                let raw = self.raw(pending, text);
-                if !decoded.is_empty() || raw.as_ref().is_some_and(|raw| !raw.is_empty()) {
-                    events.push(Event::Data { picture: self.picture, decoded: decoded.into(), raw });
-                }
-                false
-            }
+            Phase::Body => self.tell_data(decoded, pending, text, events),
+        }
+        false
+    }
+
+    fn tell_data(&mut self, decoded: &[u8], pending: &[u8], text: &[u8], events: &mut Events) {
+        if self.needs_raw() {
+            let pending = if std::mem::replace(&mut self.spelled_out, true) { &[] } else { pending };
+            events.spelled_out(self.picture, decoded, [pending, text]);
+        } else {
+            events.data(self.picture).extend_from_slice(decoded);
         }
     }
 
@@ -336,6 +347,7 @@ impl Candidate {
         let Phase::Head(head) = std::mem::replace(&mut self.phase, Phase::Body) else { return };
         self.ending = Ending::of(&head);
         let payload = std::mem::take(&mut self.payload);
+        work::looked_at(head.len() + self.prefix.len() + self.slot.original.len());
         let mut slot = self.slot.clone();
         if slot.passed_on {
             slot.original = Bytes::new();
@@ -346,22 +358,12 @@ impl Candidate {
             slot.original = [&slot.original, self.prefix.as_slice()].concat().into();
         }
         events.push(Event::Start { picture: self.picture, slot });
-        let raw = self.raw(&[], &payload);
+        self.spelled_out = self.needs_raw();
+        let raw = self.spelled_out.then(|| payload.into());
         events.push(Event::Data { picture: self.picture, decoded: head.into(), raw });
     }
 
-    /// The text to keep beside decoded bytes: none as long as encoding them again gives it back.
-    fn raw(&mut self, pending: &[u8], text: &[u8]) -> Option<Bytes> {
-        if !self.needs_raw() {
-            None
-        } else if self.spelled_out {
-            Some(Bytes::copy_from_slice(text))
-        } else {
-            self.spelled_out = true;
-            Some([pending, text].concat().into())
-        }
-    }
-
+    /// Whether the text is kept beside the decoded bytes: it is not when encoding these again gives it back.
     fn needs_raw(&self) -> bool {
         !self.slot.passed_on && (self.spelled_out || !self.decoder.is_plain())
     }
@@ -426,6 +428,7 @@ enum Prefix {
 
 /// `data:[type/subtype][;attr=value]*;base64,` (RFC 2397); in text only `data:image/…`.
 fn is_base64_prefix(text: &[u8], setting: Setting) -> bool {
+    work::looked_at(text.len());
     let text = text.to_ascii_lowercase();
     let image = text.starts_with(b"data:image/");
     text.ends_with(b";base64,") && (image || setting == Setting::Value)

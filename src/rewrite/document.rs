@@ -11,6 +11,7 @@ use super::{
     text::TextScanner,
     texts::{Field, Texts},
 };
+use crate::work;
 
 /// Answers may be nested this deep; deeper ones pass as they came.
 const MAX_DEPTH: usize = 256;
@@ -358,6 +359,7 @@ impl State {
                 }
             }
             Value::Url { raw: known, member } => {
+                work::looked_at(5 + raw.len());
                 known.extend_from_slice(raw);
                 let (scheme, member) = (Scheme::of(known), *member);
                 // What names no picture is held too where one may stand beside it.
@@ -522,6 +524,7 @@ impl State {
             }
             _ => {
                 self.settle(events);
+                work::looked_at(raw.len());
                 let slot = Slot { original: raw.to_vec().into(), ..url_slot() };
                 events.link(slot, url);
                 false
@@ -534,6 +537,7 @@ impl State {
         let form = self.rules.form;
         match self.items.last_mut().filter(|item| member && form != Form::AsCame && !item.occupied) {
             Some(item) => {
+                work::looked_at(raw.len());
                 item.hold(&[b"\"", raw, b"\""].concat(), events);
                 true
             }

@@ -2,6 +2,8 @@
 
 use bytes::{Bytes, BytesMut};
 
+use crate::work;
+
 /// How many bytes of stream events wait at most, about.
 const MOST_WAITING: usize = 64 * 1024;
 
@@ -79,12 +81,20 @@ pub struct Events {
     waiting: Option<Vec<u8>>,
     /// Bytes copied and events pushed so far.
     said: u64,
-    data: Option<(u32, Vec<u8>)>,
+    data: Option<Data>,
     queue: Vec<Event>,
     /// How many more pictures may be told.
     left: usize,
     /// How many were not told.
     refused: u64,
+}
+
+/// Data of one picture that have not been told yet.
+#[derive(Debug)]
+struct Data {
+    picture: u32,
+    decoded: Vec<u8>,
+    raw: Option<Vec<u8>>,
 }
 
 impl Events {
@@ -104,6 +114,7 @@ impl Events {
 
     /// Bytes that leave as they are.
     pub fn copy(&mut self, bytes: &[u8]) {
+        work::looked_at(1 + bytes.len());
         self.said += bytes.len() as u64;
         self.copy.extend_from_slice(bytes);
     }
@@ -136,6 +147,7 @@ impl Events {
             let before = self.copy.split_to(begun);
             self.queue_copy(before);
             self.waiting = Some(original.concat());
+            work::looked_at(original.iter().map(|bytes| bytes.len()).sum());
         }
         self.settle(text);
     }
@@ -149,6 +161,7 @@ impl Events {
     /// Some bytes of events have come: if any event waits, they wait too.
     pub fn came(&mut self, bytes: &[u8]) {
         if let Some(waiting) = &mut self.waiting {
+            work::looked_at(bytes.len());
             waiting.extend_from_slice(bytes);
             if waiting.len() > MOST_WAITING {
                 self.waiting = None;
@@ -161,6 +174,7 @@ impl Events {
         if text == HeldText::None
             && let Some(waiting) = self.waiting.take()
         {
+            work::looked_at(waiting.len());
             self.copy.clear();
             self.copy.extend_from_slice(&waiting);
         }
@@ -173,10 +187,29 @@ impl Events {
 
     /// Decoded bytes of a picture are appended to this. They need no raw text.
     pub fn data(&mut self, picture: u32) -> &mut Vec<u8> {
-        if self.data.as_ref().is_some_and(|(other, _)| *other != picture) {
+        &mut self.data_of(picture, false).decoded
+    }
+
+    /// Decoded bytes of a picture, and the pieces of the text they were written as. Many short ones become one event: base64
+    /// in lines of four characters would be two events a line.
+    pub fn spelled_out(&mut self, picture: u32, decoded: &[u8], text: [&[u8]; 2]) {
+        let data = self.data_of(picture, true);
+        data.decoded.extend_from_slice(decoded);
+        work::looked_at(1 + decoded.len());
+        for text in text {
+            work::looked_at(text.len());
+            data.raw.get_or_insert_default().extend_from_slice(text);
+        }
+    }
+
+    /// What is known of this picture's data, all with raw text or all without.
+    fn data_of(&mut self, picture: u32, has_raw: bool) -> &mut Data {
+        let fits = |data: &Data| data.picture == picture && data.raw.is_some() == has_raw;
+        if self.data.as_ref().is_some_and(|data| !fits(data)) {
             self.flush_data();
         }
-        &mut self.data.get_or_insert_with(|| (picture, Vec::new())).1
+        let raw = has_raw.then(Vec::new);
+        self.data.get_or_insert_with(|| Data { picture, decoded: Vec::new(), raw })
     }
 
     /// Any other event.
@@ -241,8 +274,10 @@ impl Events {
     }
 
     fn flush_data(&mut self) {
-        if let Some((picture, decoded)) = self.data.take().filter(|(_, decoded)| !decoded.is_empty()) {
-            self.queue.push(Event::Data { picture, decoded: decoded.into(), raw: None });
+        if let Some(Data { picture, decoded, raw }) = self.data.take()
+            && (!decoded.is_empty() || raw.as_ref().is_some_and(|raw| !raw.is_empty()))
+        {
+            self.queue.push(Event::Data { picture, decoded: decoded.into(), raw: raw.map(Bytes::from) });
         }
     }
 }

@@ -7,6 +7,7 @@
 use bytes::Bytes;
 
 use super::{Events, Fill, Slot};
+use crate::work;
 
 /// How much of an item is held, at most, before it goes out as it came.
 const LONGEST_HOLD: usize = 64 * 1024;
@@ -55,6 +56,7 @@ impl Item {
 
     /// Bytes between members, or of a key.
     pub(super) fn between(&mut self, bytes: &[u8], key: bool) {
+        work::looked_at(1 + bytes.len());
         if key && self.head.is_none() {
             self.head = Some(Head::default());
         }
@@ -80,6 +82,7 @@ impl Item {
     pub(super) fn write(&mut self, bytes: &[u8], events: &mut Events) {
         match &mut self.held {
             Some(held) => {
+                work::looked_at(2 * bytes.len());
                 held.after.extend_from_slice(bytes);
                 held.without.extend_from_slice(bytes);
                 if held.after.len() > LONGEST_HOLD {
@@ -97,6 +100,7 @@ impl Item {
         let without = self.gap_without(&gap);
         match &mut self.held {
             Some(held) => {
+                work::looked_at(2 * gap.len());
                 held.after.extend_from_slice(&gap);
                 held.without.extend_from_slice(&without);
             }
@@ -128,6 +132,7 @@ impl Item {
         };
         let lead = [&without, &gap_without, key.as_bytes(), &head.colon].concat();
         original.extend([head.key, head.colon].concat());
+        work::looked_at(lead.len() + original.len());
         (lead, original, without)
     }
 
@@ -141,6 +146,7 @@ impl Item {
         self.settle(true, events);
         let (gap, head) = self.take_member();
         let raw = [gap, head.key, head.colon, value.to_vec()].concat();
+        work::looked_at(2 * raw.len());
         self.held = Some(Held { link: None, raw, after: Vec::new(), without: Vec::new() });
     }
 
@@ -154,6 +160,7 @@ impl Item {
         }
         let (lead, original, without) = self.replaced(key);
         let (lead, original) = (text(&[&lead, b"\""]), [&original, &b"\""[..], raw].concat());
+        work::looked_at(lead.len() + 2 * original.len());
         let slot = Slot { lead, fill, original: original.clone().into(), passed_on: false };
         self.held = Some(Held { link: Some((slot, url)), raw: original, after: vec![b'"'], without });
     }
@@ -199,6 +206,7 @@ impl Item {
 
     /// The gap before a member when the held one is left out: without its comma where no member stands before it.
     fn gap_without(&self, gap: &[u8]) -> Vec<u8> {
+        work::looked_at(2 * gap.len());
         let comma = gap.contains(&b',');
         if comma && !self.kept { Vec::new() } else { gap.to_vec() }
     }

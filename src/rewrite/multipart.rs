@@ -3,9 +3,10 @@
 //! The body is read once, as it arrives, and never held: a file part may be of any size. What comes out is the same
 //! [`Findings`] as for JSON, so that the outgoing body is made the same way and every other byte stays.
 
-use memchr::memmem;
+use memchr::{memchr, memmem, memrchr};
 
 use super::request::{Field, Findings, Reference, ReferenceForm, ScanError, shortened};
+use crate::work;
 
 use crate::opaque::opaque;
 
@@ -15,16 +16,27 @@ const LONGEST_HEADER: usize = 16 * 1024;
 const LONGEST_TEXT: usize = 64 * 1024;
 /// More parts than any client sends.
 const MOST_PARTS: usize = 1000;
+/// Most white space behind a boundary, on its line.
+const LONGEST_PADDING: usize = 256;
+
+/// Ends a part's header, whose first line break ends the delimiter's line.
+const HEADER_END: &[u8] = b"\r\n\r\n";
+
+const TOO_LONG_HEADER: ScanError = ScanError::Multipart("the header of a part is too long");
 
 /// Reads one multipart body.
+///
+/// Each byte is looked at a few times, in whatever pieces it comes and however much of the body looks like a delimiter.
+/// That is simple because a delimiter has its only CR in front: of the bytes that were taken for one, none but a last CR
+/// can begin another.
 pub struct MultipartScanner {
-    /// CR LF `--` boundary.
-    delimiter: Vec<u8>,
-    /// What has been read and not judged.
-    buffer: Vec<u8>,
-    /// Offset of `buffer` in the body; -2 at first, for the CR LF that the first delimiter lacks.
-    offset: i64,
+    /// Finds CR LF `--` boundary.
+    delimiter: memmem::Finder<'static>,
+    /// Offset in the body of the next byte.
+    at: i64,
     state: State,
+    /// The part at hand; `None` before the first.
+    part: Option<Part>,
     parts: usize,
     seen: Vec<String>,
     found: Findings,
@@ -34,13 +46,31 @@ opaque!(MultipartScanner {});
 
 #[derive(Debug)]
 enum State {
-    Preamble,
-    /// A delimiter has been read; its dashes are at `start`.
-    Header {
-        start: i64,
+    /// In the preamble, or in a part's body. What has come last are so many characters of a delimiter.
+    Text {
+        matched: usize,
     },
-    Body(Part),
+    /// Behind a delimiter, whose dashes are at `dashes`, if the rest of its line says so.
+    Delimiter {
+        dashes: i64,
+        padding: Vec<u8>,
+        then: Then,
+    },
+    /// In the header of a part. `lines`: its text so far; they begin at `start`.
+    Header {
+        dashes: i64,
+        start: i64,
+        lines: Vec<u8>,
+    },
     Epilogue,
+}
+
+/// What has come behind a delimiter and its padding.
+#[derive(Clone, Copy, Debug)]
+enum Then {
+    Nothing,
+    Dash,
+    Cr,
 }
 
 /// The part being read.
@@ -65,10 +95,11 @@ impl MultipartScanner {
         let boundary = boundary(content_type)
             .ok_or(ScanError::Multipart("the Content-Type header names no boundary of 1 to 70 characters"))?;
         Ok(Self {
-            delimiter: [b"\r\n--", boundary.as_bytes()].concat(),
-            buffer: b"\r\n".to_vec(),
-            offset: -2,
-            state: State::Preamble,
+            delimiter: memmem::Finder::new(&[b"\r\n--", boundary.as_bytes()].concat()).into_owned(),
+            at: 0,
+            // The first delimiter lacks its CR LF.
+            state: State::Text { matched: 2 },
+            part: None,
             parts: 0,
             seen: Vec::new(),
             found: Findings::default(),
@@ -80,8 +111,22 @@ impl MultipartScanner {
     /// # Errors
     /// When the body cannot be used; nothing more need be read.
     pub fn push(&mut self, piece: &[u8]) -> Result<(), ScanError> {
-        self.buffer.extend_from_slice(piece);
-        while self.step()? {}
+        let mut rest = piece;
+        while let Some(first) = rest.first() {
+            work::looked_at(1);
+            let taken = match &mut self.state {
+                State::Text { matched: 0 } => self.text(rest)?,
+                State::Text { matched } => {
+                    let matched = std::mem::take(matched);
+                    self.delimiter_goes_on(matched, rest)?
+                }
+                State::Delimiter { .. } => self.behind_delimiter(*first)?,
+                State::Header { .. } => self.header(rest)?,
+                State::Epilogue => return Ok(()),
+            };
+            self.at += taken as i64;
+            rest = rest.get(taken..).unwrap_or_default();
+        }
         Ok(())
     }
 
@@ -96,116 +141,127 @@ impl MultipartScanner {
         }
     }
 
-    /// Goes on by one delimiter or header; `false` when more must be read first.
-    fn step(&mut self) -> Result<bool, ScanError> {
-        match &self.state {
-            State::Preamble | State::Body(_) => self.find_delimiter(),
-            State::Header { start } => self.read_header(*start),
-            State::Epilogue => {
-                self.skip(self.buffer.len());
-                Ok(false)
-            }
+    /// Takes text up to the next delimiter, or up to what may be the start of one.
+    fn text(&mut self, rest: &[u8]) -> Result<usize, ScanError> {
+        let delimiter = self.delimiter.needle();
+        if let Some(at) = self.delimiter.find(rest) {
+            let taken = at + delimiter.len();
+            work::looked_at(taken);
+            self.delimiter_ends(taken);
+            keep(&mut self.part, rest.get(..at).unwrap_or_default())?;
+            return Ok(taken);
         }
+        work::looked_at(rest.len() + delimiter.len().min(rest.len()));
+        let last = rest.len() - (delimiter.len() - 1).min(rest.len());
+        let cr = memrchr(b'\r', rest.get(last..).unwrap_or_default()).map(|cr| last + cr);
+        let begins = cr.filter(|cr| rest.get(*cr..).is_some_and(|tail| delimiter.starts_with(tail)));
+        let (text, begun) = rest.split_at(begins.unwrap_or(rest.len()));
+        self.state = State::Text { matched: begun.len() };
+        keep(&mut self.part, text)?;
+        Ok(rest.len())
     }
 
-    fn find_delimiter(&mut self) -> Result<bool, ScanError> {
-        let Some(at) = memmem::find(&self.buffer, &self.delimiter) else {
-            let keep = self.delimiter.len() - 1;
-            self.take_text(self.buffer.len().saturating_sub(keep))?;
-            return Ok(false);
-        };
-        let behind = self.buffer.get(at + self.delimiter.len()..).unwrap_or_default();
-        let padding = behind.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
-        let closing = match (behind.get(..2), behind.get(padding..padding + 2)) {
-            (Some(b"--"), _) => true,
-            (_, Some(b"\r\n")) => false,
-            (Some(_), Some(_)) => {
+    /// So many characters of a delimiter came before; goes on with it as far as it does.
+    fn delimiter_goes_on(&mut self, matched: usize, rest: &[u8]) -> Result<usize, ScanError> {
+        let (known, wanted) = self.delimiter.needle().split_at(matched);
+        let same = wanted.iter().zip(rest).take_while(|(wanted, byte)| wanted == byte).count();
+        work::looked_at(same);
+        if same == wanted.len() {
+            self.delimiter_ends(same);
+        } else if same == rest.len() {
+            self.state = State::Text { matched: matched + same };
+        } else {
+            keep(&mut self.part, known)?;
+            keep(&mut self.part, wanted.get(..same).unwrap_or_default())?;
+        }
+        Ok(same)
+    }
+
+    /// A delimiter ends behind so many more bytes.
+    fn delimiter_ends(&mut self, more: usize) {
+        let dashes = self.at + more as i64 - self.delimiter.needle().len() as i64 + 2;
+        self.state = State::Delimiter { dashes, padding: Vec::new(), then: Then::Nothing };
+    }
+
+    /// Judges what came before as a delimiter by the next byte of its line; returns whether that is taken.
+    fn behind_delimiter(&mut self, byte: u8) -> Result<usize, ScanError> {
+        let State::Delimiter { dashes, padding, then } = &mut self.state else { return Ok(0) };
+        let dashes = *dashes;
+        match (*then, byte) {
+            (Then::Nothing, b'-') if padding.is_empty() => *then = Then::Dash,
+            (Then::Nothing, b'\r') => *then = Then::Cr,
+            (Then::Nothing, b' ' | b'\t') if padding.len() < LONGEST_PADDING => padding.push(byte),
+            (Then::Nothing, b' ' | b'\t') => {
+                return Err(ScanError::Multipart("white space without end behind a boundary"));
+            }
+            (Then::Dash, b'-') => {
+                self.state = State::Epilogue;
+                self.end_part(dashes)?;
+            }
+            (Then::Cr, b'\n') => {
+                self.state = State::Header { dashes, start: self.at + 1, lines: b"\r\n".to_vec() };
+                self.end_part(dashes)?;
+            }
+            (then, _) => {
                 // The start of something longer: data.
-                self.take_text(at + 1)?;
-                return Ok(true);
+                work::looked_at(self.delimiter.needle().len() + padding.len());
+                keep(&mut self.part, self.delimiter.needle())?;
+                keep(&mut self.part, padding)?;
+                keep(&mut self.part, if matches!(then, Then::Dash) { b"-" } else { b"" })?;
+                self.state = State::Text { matched: usize::from(matches!(then, Then::Cr)) };
+                return Ok(0);
             }
-            _ if padding > 256 => return Err(ScanError::Multipart("white space without end behind a boundary")),
-            _ => {
-                self.take_text(at)?;
-                return Ok(false);
-            }
-        };
-        let dashes = self.offset + at as i64 + 2;
-        let consumed = at + self.delimiter.len() + if closing { 2 } else { padding };
-        self.take_text(at)?;
-        if let State::Body(part) = std::mem::replace(&mut self.state, State::Preamble) {
-            self.end_part(part, dashes)?;
         }
-        self.state = if closing { State::Epilogue } else { State::Header { start: dashes } };
-        self.skip(consumed - at);
-        Ok(true)
+        Ok(1)
     }
 
-    /// Reads a part's header lines. They begin with the line break that ends the delimiter's line.
-    fn read_header(&mut self, start: i64) -> Result<bool, ScanError> {
-        let Some(end) = memmem::find(&self.buffer, b"\r\n\r\n") else {
-            if self.buffer.len() > LONGEST_HEADER {
-                return Err(ScanError::Multipart("the header of a part is too long"));
-            }
-            return Ok(false);
-        };
-        self.parts += 1;
-        if end > LONGEST_HEADER {
-            return Err(ScanError::Multipart("the header of a part is too long"));
+    /// Reads the next line of a part's header.
+    fn header(&mut self, rest: &[u8]) -> Result<usize, ScanError> {
+        let State::Header { dashes, start, lines } = &mut self.state else { return Ok(0) };
+        // Not searched further than is allowed.
+        let near = rest.get(..LONGEST_HEADER + HEADER_END.len()).unwrap_or(rest);
+        let taken = memchr(b'\n', near).map_or(near.len(), |end| end + 1);
+        work::looked_at(2 * taken);
+        lines.extend_from_slice(near.get(..taken).unwrap_or_default());
+        let is_whole = lines.ends_with(HEADER_END);
+        if lines.len() > LONGEST_HEADER + HEADER_END.len() {
+            return Err(TOO_LONG_HEADER);
         }
+        if !is_whole {
+            return Ok(taken);
+        }
+        self.parts += 1;
         if self.parts > MOST_PARTS {
             return Err(ScanError::Multipart("the multipart body has too many parts"));
         }
-        let (name, is_file) = {
-            let header = self.buffer.get(..end).unwrap_or_default();
-            disposition(header).ok_or(ScanError::Multipart("a part has no Content-Disposition with a name"))?
-        };
+        // It is searched for three parameters.
+        work::looked_at(5 * lines.len());
+        let (name, is_file) =
+            disposition(lines).ok_or(ScanError::Multipart("a part has no Content-Disposition with a name"))?;
         self.found.has_mask |= base_name(&name) == "mask";
         let text = (!is_file && is_ours(&name)).then(Vec::new);
-        let body = self.offset + end as i64 + 4;
-        self.state = State::Body(Part { start, header: self.offset + 2, body, name, text });
-        self.skip(end + 4);
-        Ok(true)
+        self.part = Some(Part { start: *dashes, header: *start, body: self.at + taken as i64, name, text });
+        self.state = State::Text { matched: 0 };
+        Ok(taken)
     }
 
-    /// Takes `len` bytes of the part's body out of the buffer.
-    fn take_text(&mut self, len: usize) -> Result<(), ScanError> {
-        if let State::Body(Part { text: Some(text), .. }) = &mut self.state {
-            text.extend_from_slice(self.buffer.get(..len).unwrap_or_default());
-            if text.len() > LONGEST_TEXT {
-                return Err(ScanError::Multipart("a text field is too long"));
-            }
-        }
-        self.skip(len);
-        Ok(())
-    }
-
-    fn skip(&mut self, len: usize) {
-        self.buffer.drain(..len.min(self.buffer.len()));
-        self.offset += len as i64;
-    }
-
-    /// A part is complete; `next` is where the dashes of the following delimiter are.
-    fn end_part(&mut self, part: Part, next: i64) -> Result<(), ScanError> {
-        let Some(text) = part.text else { return Ok(()) };
+    /// The part at hand is complete, if there is one; `next` is where the dashes of the following delimiter are.
+    fn end_part(&mut self, next: i64) -> Result<(), ScanError> {
+        let Some(Part { text: Some(text), start, header, body, name }) = self.part.take() else { return Ok(()) };
         let Ok(value) = String::from_utf8(text) else {
             return Err(ScanError::Multipart("a text field is not UTF-8"));
         };
         let offset = |at: i64| u64::try_from(at).unwrap_or(0);
-        let field = |value: String| Field {
-            span: offset(part.body)..offset(next - 2),
-            member: offset(part.start)..offset(next),
-            value,
-        };
-        let name = part.name.as_str();
+        let field =
+            |value: String| Field { span: offset(body)..offset(next - 2), member: offset(start)..offset(next), value };
         let once = [("model", "model"), ("n", "n"), ("response_format", "response_format"), ("stream", "stream")];
-        if let Some((_, name)) = once.into_iter().find(|(once, _)| *once == name) {
+        if let Some((_, name)) = once.into_iter().find(|(once, _)| *once == name.as_str()) {
             if self.seen.iter().any(|seen| seen == name) {
                 return Err(ScanError::Repeated(name));
             }
             self.seen.push(name.to_owned());
         }
-        match name {
+        match name.as_str() {
             "model" => self.found.model = Some(field(value)),
             "response_format" => self.found.response_format = Some(field(value)),
             "stream" => self.found.stream = value.trim().eq_ignore_ascii_case("true"),
@@ -215,10 +271,10 @@ impl MultipartScanner {
                 let url = value.trim();
                 if url.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http")) && url.contains("://") {
                     self.found.keep(Reference {
-                        path: part.name.clone(),
+                        path: name.clone(),
                         url: url.to_owned(),
-                        span: offset(part.header)..offset(next - 2),
-                        form: ReferenceForm::Part { name: part.name },
+                        span: offset(header)..offset(next - 2),
+                        form: ReferenceForm::Part { name },
                         element: None,
                     })?;
                 }
@@ -226,6 +282,18 @@ impl MultipartScanner {
         }
         Ok(())
     }
+}
+
+/// Adds to the text of the part at hand, if it is read.
+fn keep(part: &mut Option<Part>, bytes: &[u8]) -> Result<(), ScanError> {
+    if let Some(Part { text: Some(text), .. }) = part {
+        work::looked_at(bytes.len());
+        text.extend_from_slice(bytes);
+        if text.len() > LONGEST_TEXT {
+            return Err(ScanError::Multipart("a text field is too long"));
+        }
+    }
+    Ok(())
 }
 
 /// Text fields that are read.

@@ -17,6 +17,7 @@ use super::{
     shape::{Kind, Shape},
     texts::Field,
 };
+use crate::work;
 
 /// How a text is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +61,7 @@ impl Outline {
         if data.trim_ascii().starts_with(b"[DONE]") {
             return Self { all: Some(Close::Finish), ..Self::default() };
         }
+        work::looked_at(data.len());
         let Ok(Members(members)) = serde_json::from_slice(data) else { return Self::default() };
         let kind = members.iter().find(|(name, _)| *name == Name::Type).and_then(|(_, value)| text(value)).or(line);
         match shape {
@@ -76,6 +78,7 @@ impl Outline {
 
     /// How held text of this field is closed before the event, if it is.
     pub(super) fn before(&self, field: Field) -> Option<Close> {
+        work::looked_at(1 + self.choices.len());
         if let Some(delta) = self.delta {
             let takes_over = delta != field && delta.place >> 16 == field.place >> 16;
             return takes_over.then_some(Close::Pause);
@@ -95,6 +98,7 @@ impl Outline {
 
     /// How text of this field is closed where its string in the event ends, if it is.
     pub(super) fn within(&self, field: Field) -> Option<Close> {
+        work::looked_at(1 + self.choices.len());
         let choice = self.choices.iter().find(|choice| choice.place == field.place);
         match choice {
             Some(choice) if choice.finishes || choice.has_parts => Some(Close::Finish),
@@ -124,6 +128,7 @@ fn chat(members: &[(Name, &RawValue)]) -> Outline {
         match name {
             Name::Error if !is_nothing(value) => outline.all = Some(Close::Finish),
             Name::Choices => {
+                work::looked_at(value.get().len());
                 let choices = serde_json::from_str::<Vec<Members<'_>>>(value.get()).unwrap_or_default();
                 outline.choices = (0..).zip(choices).map(|(at, Members(members))| choice(at, &members)).collect();
             }
@@ -173,11 +178,13 @@ fn choice(at: u32, members: &[(Name, &RawValue)]) -> Choice {
 }
 
 fn delta(value: &RawValue, choice: &mut Choice) {
+    work::looked_at(value.get().len());
     let Members(members) = serde_json::from_str(value.get()).unwrap_or_default();
     for (name, value) in members {
         match name {
             _ if is_nothing(value) => {}
             Name::Content if value.get().starts_with('[') => {
+                work::looked_at(value.get().len());
                 let parts = serde_json::from_str::<Vec<Members<'_>>>(value.get()).unwrap_or_default();
                 match parts.as_slice() {
                     [Members(part)] if part.iter().any(|(name, _)| *name == Name::Text) => {
@@ -210,6 +217,7 @@ fn closes(kind: &str) -> Option<Close> {
 /// `null`, `false`, `""`, `[]` or `{}`.
 fn is_nothing(value: &RawValue) -> bool {
     let text = value.get();
+    work::looked_at(if text.starts_with(['[', '{']) { text.len() } else { 1 });
     let is_empty = |open, close| {
         text.strip_prefix(open)
             .and_then(|rest| rest.strip_suffix(close))

@@ -6,6 +6,7 @@
 use bytes::Bytes;
 
 use super::{Event, Fill, Slot, document::Form};
+use crate::work;
 
 /// What events call the picture.
 const PICTURE: u32 = 0;
@@ -37,6 +38,7 @@ impl RawRewriter {
         if let Some((text, slot)) = self.start.take() {
             events.extend([Event::Copy(text), Event::Start { picture: PICTURE, slot }]);
         }
+        work::looked_at(1 + piece.len());
         events.push(Event::Data { picture: PICTURE, decoded: Bytes::copy_from_slice(piece), raw: None });
         events
     }

@@ -22,6 +22,7 @@ use super::{
     places::Use,
     prose::ProseReader,
 };
+use crate::work;
 
 use crate::opaque::opaque;
 
@@ -287,6 +288,7 @@ impl State {
             Token::StringPart(raw) => {
                 if let Some(text) = &mut self.string {
                     let room = (LONGEST_VALUE + 1).saturating_sub(text.raw.len());
+                    work::looked_at(1 + room.min(raw.len()));
                     text.raw.extend_from_slice(raw.get(..room).unwrap_or(raw));
                     if let Some(prose) = &mut text.prose {
                         prose.push(raw, at);
@@ -401,6 +403,7 @@ impl State {
 
     /// A string that is no URL stands where a picture belongs: most likely its base64. `start`: its beginning.
     fn inline(&mut self, start: &[u8], span: Range<u64>) {
+        work::looked_at(start.len());
         let lead = if start.starts_with(b"data:") { memchr(b',', start).map_or(0, |comma| comma + 1) } else { 0 };
         let characters = (span.end - span.start).saturating_sub(2 + lead as u64);
         if characters >= SHORTEST_PICTURE {
@@ -457,6 +460,7 @@ impl State {
 
 /// The URL in a raw string, if it is one that names something.
 fn resource(raw: &[u8]) -> Option<String> {
+    work::looked_at(3 * raw.len());
     let url = unescape(raw).filter(|url| raw.len() <= LONGEST_VALUE && names_a_resource(url));
     url.map(Cow::into_owned)
 }
@@ -473,7 +477,33 @@ fn names_a_resource(value: &str) -> bool {
 /// The text of a raw string that may have been cut inside a character or an escape.
 fn unescape_start(raw: &[u8]) -> Option<Cow<'_, str>> {
     const LONGEST_SEQUENCE: usize = 12; // two escaped surrogates
-    (0..=LONGEST_SEQUENCE.min(raw.len())).find_map(|cut| unescape(raw.get(..raw.len() - cut)?))
+    let whole = raw.get(..whole_characters(raw))?;
+    unescape(whole).filter(|_| raw.len() - whole.len() <= LONGEST_SEQUENCE)
+}
+
+/// How much of a raw string is whole characters, up to the first that is not.
+fn whole_characters(raw: &[u8]) -> usize {
+    let unit = |at: usize| {
+        let digits = raw.get(at..at + 6)?.strip_prefix(b"\\u")?;
+        u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+    };
+    work::looked_at(2 * raw.len());
+    let mut at = 0;
+    while let Some(rest) = raw.get(at..).filter(|rest| !rest.is_empty()) {
+        let escape = memchr(b'\\', rest).unwrap_or(rest.len());
+        if let Err(error) = std::str::from_utf8(rest.get(..escape).unwrap_or_default()) {
+            return at + error.valid_up_to();
+        }
+        at += escape;
+        at += match (raw.get(at + 1), unit(at)) {
+            (None, _) => return at,
+            (Some(b'u'), Some(0xd800..=0xdbff)) if matches!(unit(at + 6), Some(0xdc00..=0xdfff)) => 12,
+            (Some(b'u'), None | Some(0xd800..=0xdfff)) => return at,
+            (Some(b'u'), Some(_)) => 6,
+            (Some(_), _) => 2,
+        };
+    }
+    at
 }
 
 /// The text, cut to what is kept of a prompt.

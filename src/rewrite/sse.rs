@@ -6,6 +6,8 @@
 
 use memchr::memchr2;
 
+use crate::work;
+
 /// Longest field name that is looked for.
 const LONGEST_NAME: usize = 16;
 
@@ -68,6 +70,7 @@ impl Framer {
                 continue;
             }
             let end = memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
+            work::looked_at(2 + end);
             let (text, behind) = rest.split_at(end);
             self.text(text, &mut tell);
             rest = self.line_end(behind, &mut tell);

@@ -33,6 +33,7 @@ use super::{
     outline::{Close, Outline},
     sse::{Framer, Line},
 };
+use crate::work;
 
 /// An event up to this size is looked at as a whole.
 const WHOLE: usize = 32 * 1024;
@@ -84,6 +85,7 @@ impl StreamRewriter {
         let Self { framer, current, writer, events, .. } = self;
         while !piece.is_empty() {
             let (event, later) = piece.split_at(end_of_event(piece));
+            work::looked_at(1 + event.len());
             piece = later;
             // Most are the one before but for their text: these need not be taken apart, nor copied together.
             let is_at_start = framer.is_between_lines() && current.is_between_events();
@@ -183,6 +185,7 @@ impl Current {
             events.came(bytes);
             return writer.piece(tag, bytes, events);
         }
+        work::looked_at(1 + bytes.len());
         self.bytes.extend_from_slice(bytes);
         match self.lines.last_mut() {
             Some((last, end)) if *last == tag && matches!(tag, Tag::Data | Tag::Other) => *end = self.bytes.len(),
@@ -202,6 +205,8 @@ impl Current {
             self.lines.clear();
             return;
         }
+        // The lines are gone through for each of what is looked for, and those with data are joined.
+        work::looked_at(4 * self.lines.len() + self.bytes.len());
         let outline = Outline::of(writer.shape, self.event_line(), &self.data());
         writer.flush(|field| outline.before(field), events);
         writer.named = outline.kind;
@@ -221,6 +226,7 @@ impl Current {
     /// The event turns out to be too long to be looked at as a whole. In nearly all of these it is one string that is so
     /// long, and it has begun: text of that field may go on, any other may not.
     fn too_long(&mut self, writer: &mut Writer, events: &mut Events) {
+        work::looked_at(self.bytes.len() + self.lines.len());
         let name = open_string(&self.bytes);
         writer.flush(|field| (name != Some(field.name)).then_some(Close::Pause), events);
         writer.document.texts().begin(Outline::too_long());

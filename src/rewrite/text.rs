@@ -9,6 +9,7 @@ use super::{
     Events, Slot,
     candidate::{Candidate, Setting, Taken},
 };
+use crate::work;
 
 /// In small letters or capitals (RFC 3986, section 3.1).
 const TRIGGER: &[u8] = b"data:image";
@@ -60,6 +61,7 @@ impl TextScanner {
         let mut rest = raw;
         if !self.hold.is_empty() {
             joined = [std::mem::take(&mut self.hold).as_slice(), raw].concat();
+            work::looked_at(joined.len());
             rest = &joined;
         }
         while !rest.is_empty() {
@@ -91,6 +93,7 @@ impl TextScanner {
                 } else {
                     // It began in an earlier piece: once per piece at most.
                     joined = [unread.as_slice(), rest.get(taken..).unwrap_or_default()].concat();
+                    work::looked_at(joined.len());
                     rest = &joined;
                 }
             } else if let Some(at) = self.trigger(rest) {
@@ -104,6 +107,7 @@ impl TextScanner {
                 self.in_word = true;
                 rest = behind;
             } else {
+                work::looked_at(TRIGGER.len());
                 let begins = |len: usize| ends_with(rest, TRIGGER.get(..len).unwrap_or_default());
                 let held = (1..TRIGGER.len()).rev().find(|len| begins(*len) && self.may_begin(rest, rest.len() - len));
                 let (text, hold) = rest.split_at(rest.len() - held.unwrap_or(0));
@@ -118,10 +122,13 @@ impl TextScanner {
     /// Where the first trigger begins.
     fn trigger(&self, text: &[u8]) -> Option<usize> {
         let mut starts = memchr_iter(b':', text).filter_map(|colon| colon.checked_sub(COLON));
-        starts.find(|start| {
+        let start = starts.find(|start| {
+            work::looked_at(TRIGGER.len());
             let found = text.get(*start..start + TRIGGER.len());
             found.is_some_and(|found| found.eq_ignore_ascii_case(TRIGGER)) && self.may_begin(text, *start)
-        })
+        });
+        work::looked_at(start.unwrap_or(text.len()));
+        start
     }
 
     /// Whether a URI may begin here: a scheme does not begin in the middle of a word (RFC 3986, section 3.1), nor inside an
@@ -181,7 +188,12 @@ fn ends_with(text: &[u8], end: &[u8]) -> bool {
 /// escape as `\u0` does. `\n` is a line end, not a letter.
 fn ends_in_word(text: &[u8]) -> bool {
     let is_of_word = |character: u8| character.is_ascii_alphanumeric() || b"+-.".contains(&character);
-    let is_escaped = |before: &[u8]| before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1;
+    let is_escaped = |before: &[u8]| {
+        let backslashes = before.iter().rev().take_while(|byte| **byte == b'\\').count();
+        work::looked_at(backslashes);
+        backslashes % 2 == 1
+    };
+    work::looked_at(text.len().min(6));
     match text {
         [before @ .., b'\\', b'u', _, _, _, _] if !is_escaped(before) => {
             let digits = text.get(text.len() - 4..).and_then(|digits| std::str::from_utf8(digits).ok());

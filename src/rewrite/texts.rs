@@ -7,6 +7,7 @@ use super::{
     outline::{Close, Outline},
     text::TextScanner,
 };
+use crate::work;
 
 /// How many fields may hold text back at once, each up to 64 KiB or a picture on disk. The text of a further one ends with
 /// its string, as in an answer that is no stream.
@@ -54,6 +55,7 @@ impl Texts {
 
     /// The scanner of a field, as it was left, or a new one that goes on with the field's text.
     pub(super) fn take(&mut self, field: Field, slot: Slot) -> TextScanner {
+        work::looked_at(self.open.len());
         match self.open.iter().position(|(open, _)| *open == field) {
             Some(at) => self.open.swap_remove(at).1,
             None => {
@@ -78,6 +80,7 @@ impl Texts {
 
     /// A whole string of a field that goes on in later documents.
     pub(super) fn go_on(&mut self, field: Field, slot: impl FnOnce() -> Slot, raw: &[u8], events: &mut Events) {
+        work::looked_at(2 * self.open.len());
         match self.open.iter_mut().find(|(open, _)| *open == field) {
             Some((_, scanner)) if !raw.is_empty() => {
                 scanner.push(raw, events);
@@ -135,12 +138,14 @@ impl Texts {
 
     /// Whether closing this field says anything.
     pub(super) fn lets_go(&self, field: Field, close: Close) -> bool {
+        work::looked_at(self.open.len());
         let scanner = self.open.iter().find(|(open, _)| *open == field);
         scanner.is_some_and(|(_, scanner)| close == Close::Finish || !scanner.is_under_way())
     }
 
     /// Lets go of what a field holds.
     pub(super) fn close(&mut self, field: Field, close: Close, events: &mut Events) {
+        work::looked_at(self.open.len());
         let Some(at) = self.open.iter().position(|(open, _)| *open == field) else { return };
         let Some((_, scanner)) = self.open.get_mut(at) else { return };
         match close {

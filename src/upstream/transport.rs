@@ -5,7 +5,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora_core::{
     ErrorType,
@@ -361,8 +361,11 @@ impl Incoming {
             let Some(first) = self.peeked.take() else { break };
             let next = self.chunk().await;
             let more = next.as_ref().map_or(&[][..], |next| next.as_deref().unwrap_or_default());
-            let (joined, is_end) = ([first.as_ref(), more].concat(), more.is_empty());
-            self.peeked = Some(joined.into());
+            let is_end = more.is_empty();
+            // In place: a copy for each of many small chunks would be a copy of all that came before it.
+            let mut joined = first.try_into_mut().unwrap_or_else(|shared| BytesMut::from(shared.as_ref()));
+            joined.extend_from_slice(more);
+            self.peeked = Some(joined.freeze());
             next?;
             if is_end {
                 break;

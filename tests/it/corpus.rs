@@ -1,16 +1,21 @@
 //! Replays the seeds of the fuzz targets through what those assert.
 
-use picgate::{picture, rewrite};
+use picgate::{picture, rewrite, work};
 
 #[path = "../../fuzz/src/invariants.rs"]
 pub mod invariants;
+#[path = "../../fuzz/src/linear.rs"]
+pub mod linear;
 
 type Holds = fn(&[u8]);
 
 /// One folder of `fuzz/corpus` each.
-const TARGETS: [(&str, Holds); 7] = [
+const TARGETS: [(&str, Holds); 8] = [
     ("answer", invariants::answer),
     ("base64", invariants::base64),
+    ("linear", |input| {
+        linear::linear(input);
+    }),
     ("multipart", invariants::multipart),
     ("request", invariants::request),
     ("sniff", invariants::sniff),

@@ -36,6 +36,7 @@ mod heartbeats;
 mod history;
 mod isolation;
 mod labels;
+mod linear;
 mod load;
 mod lookups;
 mod memory;

@@ -2,6 +2,8 @@
 
 use memchr::memchr2;
 
+use crate::work;
+
 /// What a piece of the input is.
 ///
 /// Every byte of a valid document is in exactly one token, in order: `Begin`, `End`, `Comma`, `Colon` and the starts and
@@ -148,6 +150,7 @@ impl Lexer {
         visit: &mut impl FnMut(Token<'_>, u64),
     ) -> Result<usize, &'static str> {
         let space = rest.iter().take_while(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r')).count();
+        work::looked_at(1 + space);
         if let Some(space) = rest.get(..space).filter(|space| !space.is_empty()) {
             visit(Token::Space(space), offset);
             return Ok(space.len());
@@ -241,6 +244,7 @@ impl Lexer {
         loop {
             let tail = rest.get(end..).unwrap_or_default();
             let run = memchr2(b'"', b'\\', tail).unwrap_or(tail.len());
+            work::looked_at(1 + 2 * run);
             // The smallest byte, not the first small one: this loop has no exit, so it is vectorised.
             if tail.get(..run).unwrap_or_default().iter().fold(u8::MAX, |least, b| least.min(*b)) < 0x20 {
                 return Err("control character in a string");
@@ -287,6 +291,7 @@ impl Lexer {
     ) -> Result<usize, &'static str> {
         let known = self.carry.len();
         for (taken, byte) in rest.iter().enumerate() {
+            work::looked_at(1 + self.carry.len());
             self.carry.push(*byte);
             // What this piece added stays the caller's when the escape is invalid.
             if escape_len(&self.carry).inspect_err(|_| self.carry.truncate(known))?.is_some() {
@@ -306,6 +311,7 @@ impl Lexer {
     ) -> Result<usize, &'static str> {
         let run = rest.iter().take_while(|b| matches!(b, b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'+' | b'-' | b'.'));
         let run = run.count();
+        work::looked_at(1 + 2 * run);
         if self.carry.len() + run > LONGEST_SCALAR {
             return Err("number too long");
         }
@@ -326,6 +332,7 @@ impl Lexer {
     }
 
     fn end_scalar_at(&mut self, start: u64, visit: &mut impl FnMut(Token<'_>, u64)) -> Result<(), &'static str> {
+        work::looked_at(2 * self.carry.len());
         if !is_scalar(&self.carry) {
             return Err("neither a number nor true, false or null");
         }

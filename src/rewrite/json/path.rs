@@ -1,6 +1,7 @@
 //! Where in a document a value stands.
 
 use super::{Container, Token, unescape};
+use crate::work;
 
 /// Keys longer than this are nobody's we know.
 const LONGEST_NAME: usize = 64;
@@ -122,6 +123,7 @@ impl Path {
     /// Takes note of a token. Call it *before* looking at the token, except for `End`, whose container's own path is
     /// what [`steps`](Self::steps) gives afterwards.
     pub fn see(&mut self, token: Token<'_>) {
+        work::looked_at(1);
         match token {
             Token::Begin(Container::Object) => self.steps.push(Step::Key(Name::Other)),
             Token::Begin(Container::Array) => self.steps.push(Step::Index(0)),
@@ -136,9 +138,11 @@ impl Path {
             Token::KeyStart => self.key.clear(),
             Token::KeyPart(part) if self.key.len() <= LONGEST_NAME => {
                 let room = LONGEST_NAME + 1 - self.key.len();
+                work::looked_at(room.min(part.len()));
                 self.key.extend_from_slice(part.get(..room).unwrap_or(part));
             }
             Token::KeyEnd => {
+                work::looked_at(2 * self.key.len());
                 let name = unescape(&self.key).filter(|_| self.key.len() <= LONGEST_NAME);
                 if let Some(Step::Key(key)) = self.steps.last_mut() {
                     *key = name.map_or(Name::Other, |name| Name::of(&name));

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use super::chars::Char;
-use crate::rewrite::json::unescape;
+use crate::{rewrite::json::unescape, work};
 
 /// Longest URL, in bytes as written.
 const LONGEST_URL: usize = 2 * 1024;
@@ -157,6 +157,8 @@ impl Mentions {
 
     fn complete(&mut self, url: fn(&[u8]) -> Option<String>) -> Option<(String, u64)> {
         self.state = State::Outside;
+        // A tag is gone through for its attributes.
+        work::looked_at(4 * self.held.len());
         let url = url(&self.held)?;
         url.contains(PATH).then_some((url, self.start))
     }

@@ -15,6 +15,7 @@ use mention::Mentions;
 use thought::Thoughts;
 
 use super::conversation::{MOST_MENTION_BYTES, MOST_PICTURES, MOST_THOUGHTS};
+use crate::work;
 
 /// What stands in one text.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -42,9 +43,11 @@ impl ProseReader {
             // Markup begins with one of these, or with an escape that may stand for one.
             if self.mentions.is_idle() && self.thoughts.is_idle() {
                 let skip = memchr3(b'!', b'<', b'\\', rest).unwrap_or(rest.len());
+                work::looked_at(skip);
                 rest = rest.get(skip..).unwrap_or_default();
             }
             let Some((char, behind)) = chars(rest) else { return };
+            work::looked_at(2 + char.raw.len());
             let start = at + (raw.len() - rest.len()) as u64;
             let char = Char { start, ..char };
             if let Some(mention) = self.mentions.see(char) {

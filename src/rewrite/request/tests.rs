@@ -275,3 +275,28 @@ proptest! {
         prop_assert_eq!(again.last_user, conversation.last_user);
     }
 }
+
+#[test]
+fn a_text_that_was_cut_is_read_up_to_its_last_whole_character() {
+    for (raw, text) in [
+        (&b"plain"[..], Some("plain")),
+        (b"", Some("")),
+        ("caf\u{e9}".as_bytes(), Some("caf\u{e9}")),
+        (b"caf\xc3", Some("caf")),
+        (b"x\xf0\x9f\x96", Some("x")),
+        (br"a\n", Some("a\n")),
+        (br"a\", Some("a")),
+        (br"a\u00e", Some("a")),
+        (br"a\u00e9\\", Some("a\u{e9}\\")),
+        (br"a\ud83d\uddbc", Some("a\u{1f5bc}")),
+        (br"a\ud83d\uddb", Some("a")),
+        (br"a\ud83d", Some("a")),
+        (br"a\ud83dxx", Some("a")),
+        (br"a\uddbc", Some("a")),
+        // Not cut, but wrong.
+        (br"a\ud83dxxxxxxxxxxxxxxx", None),
+        (b"a\xffxxxxxxxxxxxxxxx", None),
+    ] {
+        assert_eq!(unescape_start(raw).as_deref(), text, "{}", String::from_utf8_lossy(raw));
+    }
+}

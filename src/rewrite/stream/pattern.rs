@@ -4,7 +4,10 @@ use std::sync::OnceLock;
 
 use serde_json::{Map, Value};
 
-use crate::rewrite::{json::Name, shape::Shape, texts::Field};
+use crate::{
+    rewrite::{json::Name, shape::Shape, texts::Field},
+    work,
+};
 
 /// What every event of a stream repeats, and an event of ours has, too.
 const IDENTITY: [&str; 8] =
@@ -32,6 +35,7 @@ impl Pattern {
     pub(super) fn says_only_text(&self, shape: Shape) -> bool {
         *self.says_only_text.get_or_init(|| {
             let whole = [self.before.as_slice(), &self.behind].concat();
+            work::looked_at(2 * whole.len());
             let mut lines = whole.split(is_line_end).filter(|line| !line.is_empty() && !line.starts_with(b"event:"));
             let is_only = lines.next().is_some_and(|line| line.starts_with(b"data:")) && lines.next().is_none();
             is_only && says_nothing(shape, &object(&whole))
@@ -40,6 +44,7 @@ impl Pattern {
 
     /// An event around another text of the same field, or of this one of its fields.
     pub(super) fn around(&self, shape: Shape, field: Field) -> Self {
+        work::looked_at(self.before.len() + self.behind.len());
         if self.field == field && self.says_only_text(shape) {
             return self.clone();
         }
@@ -52,6 +57,7 @@ impl Pattern {
         let like = object(like);
         let common: String =
             IDENTITY.into_iter().filter_map(|name| Some(format!("\"{name}\":{},", like.get(name)?))).collect();
+        work::looked_at(common.len());
         let line_end = match blank {
             [b'\r', b'\n', ..] => "\r\n",
             [b'\r', ..] => "\r",
@@ -93,6 +99,7 @@ fn is_line_end(byte: &u8) -> bool {
 
 /// The object that is an event's data; empty when they are none.
 fn object(event: &[u8]) -> Map<String, Value> {
+    work::looked_at(3 * event.len());
     let data = event.split(is_line_end).filter_map(|line| line.strip_prefix(b"data:"));
     serde_json::from_slice(&data.collect::<Vec<_>>().join(&b'\n')).unwrap_or_default()
 }

@@ -11,6 +11,7 @@ use crate::rewrite::{
     shape::{Kind, Shape},
     texts::Field,
 };
+use crate::work;
 
 /// Longest event that is used as a pattern for held text.
 const LONGEST_PATTERN: usize = 16 * 1024;
@@ -81,6 +82,7 @@ impl Writer {
                 self.named = None;
             }
             Tag::Other | Tag::End if self.in_data => {
+                work::looked_at(bytes.len());
                 self.between.extend_from_slice(bytes);
                 if self.between.len() > WHOLE {
                     let between = std::mem::take(&mut self.between);
@@ -121,6 +123,7 @@ impl Writer {
         for (field, close) in closed {
             let known = self.patterns.iter().find(|pattern| pattern.field == field).cloned();
             let pattern = known.unwrap_or_else(|| Pattern::plain(self.shape, field, &self.last, b"\n"));
+            work::looked_at(pattern.before.len() + pattern.behind.len());
             events.copy(&pattern.before);
             self.document.texts().close(field, close, events);
             events.copy(&pattern.behind);
@@ -134,8 +137,10 @@ impl Writer {
         self.is_silent = false;
         let Some(envelope) = &self.envelope else { return false };
         let Pattern { field, before, behind, .. } = envelope;
+        work::looked_at(1 + (before.len() + behind.len()).min(event.len()));
         let rest = event.strip_prefix(before.as_slice());
         let Some(text) = rest.and_then(|rest| rest.strip_suffix(behind.as_slice())) else { return false };
+        work::looked_at(2 * text.len());
         if !is_in_one_string(text) {
             return false;
         }
@@ -169,6 +174,7 @@ impl Writer {
         self.envelope = None;
         let is_json = !self.document.is_broken();
         let texts = self.document.texts();
+        work::looked_at(event.len() + 2 * self.patterns.len() * texts.holding().count());
         self.patterns.retain(|pattern| texts.holding().any(|field| field == pattern.field));
         if texts.looked_into > 0 && event.len() <= LONGEST_PATTERN {
             self.last.clear();
@@ -181,6 +187,7 @@ impl Writer {
         if before.len() + behind.len() > LONGEST_PATTERN || !(texts.is_holding() || is_envelope) {
             return;
         }
+        work::looked_at(event.len());
         let pattern = Pattern::new(field, before, behind, blank);
         for field in texts.holding() {
             let is_known = self.patterns.iter().any(|pattern| pattern.field == field);
