@@ -50,10 +50,12 @@ pub(super) fn demo(options: &Options) -> Result<(), Failure> {
     let upstream = runtime
         .block_on(Demo::builder().typing(TYPING).local())
         .map_err(|error| Failure::broken(format!("the demo upstream cannot listen: {error}")))?;
-    let config = config(options, &key, upstream.addr())?;
+    // Held from here on: another demo may be starting.
+    let metrics = TcpListener::bind((Ipv4Addr::LOCALHOST, METRICS_PORT)).ok();
+    let config = config(options, &key, upstream.addr(), metrics.is_some())?;
     let settings = ServerSettings::in_data_dir(2, &options.data);
     let port = options.port;
-    run::serve(settings, config, run::Start::Fresh, None, |_, _| print_guide(port, &key))?;
+    run::serve(settings, config, run::Start::Fresh { metrics }, None, |_, _| print_guide(port, &key))?;
     drop((upstream, runtime));
     Ok(())
 }
@@ -74,10 +76,9 @@ fn runtime() -> Result<Runtime, Failure> {
 }
 
 /// The demo's configuration, written as a user would write it.
-fn config(options: &Options, key: &str, upstream: SocketAddr) -> Result<Config, Failure> {
+fn config(options: &Options, key: &str, upstream: SocketAddr, has_metrics: bool) -> Result<Config, Failure> {
     let Options { port, data, .. } = options;
-    let metrics_is_free = TcpListener::bind((Ipv4Addr::LOCALHOST, METRICS_PORT)).is_ok();
-    let metrics = if metrics_is_free { format!("{{ addr: 127.0.0.1:{METRICS_PORT} }}") } else { "off".to_owned() };
+    let metrics = if has_metrics { format!("{{ addr: 127.0.0.1:{METRICS_PORT} }}") } else { "off".to_owned() };
     // JSON strings are YAML strings; `$${` is a `${` that is not to be looked up.
     let quoted = |text: &str| serde_json::Value::from(text.replace("${", "$${")).to_string();
     let text = format!(

@@ -95,7 +95,7 @@ impl Cli {
         // Files that libraries make, too, are for our own user only: the index, a database.
         rustix::process::umask(Mode::RWXG | Mode::RWXO);
         let result = match self.command {
-            Command::Run { config, upgrade: false, .. } => run::run(&config, run::Start::Fresh),
+            Command::Run { config, upgrade: false, .. } => run::run(&config, run::Start::Fresh { metrics: None }),
             Command::Run { config, upgrade: true, report } => run::run(&config, run::Start::Upgrade { report }),
             Command::Upgrade { config } => upgrade::upgrade(&config),
             Command::Check { config } => check::check(&config),

@@ -2,13 +2,15 @@
 
 use std::{
     io::Write as _,
+    net::{SocketAddr, TcpListener},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use prometheus::Registry;
 
-use super::{Failure, check, own_files::OwnFiles, pid_file::PidFile, reload, stop, upgrade};
+use super::{Failure, check, own_files::OwnFiles, pid_file::PidFile, reload, stop::Signals, upgrade};
 use crate::{
     app::App,
     config::{Config, Secret},
@@ -29,9 +31,10 @@ const SETTLE: Duration = Duration::from_millis(300);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where the listening sockets come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Start {
-    Fresh,
+    /// They are made here, but for this one, which is the one for metrics.
+    Fresh { metrics: Option<TcpListener> },
     /// A running process hands them over.
     Upgrade {
         /// Words for `picgate upgrade` go to stdout; and once this process serves, it writes to where the one before wrote.
@@ -63,8 +66,9 @@ pub(super) fn serve(
     let own =
         OwnFiles::prepare(&settings, &config.data_dir).map_err(|wrong| Failure::broken(wrong.join("\npicgate: ")))?;
     let addresses = config.listen.iter().map(|listen| listen.addr).chain(config.metrics);
-    let sockets = match start {
-        Start::Fresh => Sockets::bind(addresses).map_err(Failure::broken)?,
+    let sockets = match &start {
+        Start::Fresh { metrics: None } => Sockets::bind(addresses).map_err(Failure::broken)?,
+        Start::Fresh { metrics: Some(metrics) } => with_metrics(addresses, metrics).map_err(Failure::broken)?,
         Start::Upgrade { .. } => Sockets::bind_free(addresses),
     };
     let registry = Registry::new();
@@ -78,21 +82,40 @@ pub(super) fn serve(
     }
     process.add(reload::on_hup(gateway.clone(), config.clone(), file));
     process.add(drain(gateway, own.pid_file.clone()));
-    match start {
-        Start::Fresh => own.pid_file.write(None),
+    let signals = match start {
+        Start::Fresh { .. } => {
+            sockets.listen().map_err(Failure::broken)?;
+            let signals = Signals::listen().map_err(Failure::broken)?;
+            own.pid_file.write(None);
+            signals
+        }
         Start::Upgrade { report } => {
             let successor = Successor::at(&own.upgrade_sock).map_err(Failure::broken)?;
             log::info!("waiting for the running gateway to hand its sockets over at {}", own.upgrade_sock.display());
             say(report, upgrade::READY);
             let predecessor = successor.take_over(&sockets, PATIENCE).map_err(Failure::broken)?;
+            // Until now they end this process at once: nothing is lost with it.
+            let signals = Signals::listen().map_err(Failure::broken)?;
             let taking = Taking { predecessor, pid_file: own.pid_file.clone(), report };
             process.add(relieve(taking, process.started()));
+            signals
         }
-    }
+    };
     ready(&config, first_key.as_ref());
-    let ended = process.run(stop::on_signals(sockets, own.upgrade_sock));
+    let ended = process.run(signals.stop(sockets, own.upgrade_sock));
     own.pid_file.remove();
     ended.map_err(Failure::broken)
+}
+
+/// Binds these addresses, one of which is bound already.
+fn with_metrics(addresses: impl Iterator<Item = SocketAddr>, metrics: &TcpListener) -> Result<Sockets, String> {
+    let bound = || -> std::io::Result<(String, OwnedFd)> {
+        metrics.set_nonblocking(true)?;
+        Ok((metrics.local_addr()?.to_string(), metrics.try_clone()?.into()))
+    };
+    let sockets = Sockets::bind_free(addresses);
+    sockets.inherit(vec![bound().map_err(|error| error.to_string())?])?;
+    Ok(sockets)
 }
 
 /// Tells `picgate upgrade`, which may be gone.

@@ -108,7 +108,7 @@ impl Successor {
                     continue;
                 }
             };
-            if let Err(why) = sockets.inherit(handed.listening) {
+            if let Err(why) = inherit(sockets, handed.listening) {
                 let _ = send(&peer, &clipped(&format!("failed {why}")), None);
                 return Err(why);
             }
@@ -216,6 +216,11 @@ fn tell(peer: &OwnedFd, sockets: &Sockets) -> io::Result<()> {
         send(peer, &format!("listen {address}"), Some(socket.as_fd()))?;
     }
     send(peer, END, None)
+}
+
+fn inherit(sockets: &Sockets, handed: Vec<(String, OwnedFd)>) -> Result<(), String> {
+    sockets.inherit(handed).map_err(|why| format!("{why}, and the running gateway does not listen there"))?;
+    sockets.listen()
 }
 
 fn hear(peer: &OwnedFd) -> Result<(Pid, Handed), String> {

@@ -1,7 +1,7 @@
 //! The listening sockets of the process.
 //!
 //! They are bound before anything is started, so an address that is taken is an error of the start and not the death of a
-//! service; Pingora begins to listen on them. Each is held here as well, for a successor.
+//! service. They listen once all else is ready, and Pingora accepts from them. Each is held here as well, for a successor.
 
 use std::{
     collections::BTreeMap,
@@ -13,6 +13,9 @@ use std::{
 
 use pingora_core::server::ListenFds;
 use tokio::net::TcpSocket;
+
+/// Connections that may wait to be accepted: as many as Pingora allows.
+const BACKLOG: i32 = 65535;
 
 /// Sockets by the addresses they are configured with. A clone is the same set.
 #[derive(Clone, Debug, Default)]
@@ -51,20 +54,29 @@ impl Sockets {
         Self(Arc::new(Mutex::new(set)))
     }
 
-    /// Takes those that are missing from what a predecessor has handed over; others are closed here.
+    /// Takes those that are missing from these, which listen already; others are closed here.
     ///
     /// # Errors
-    /// Names the first address that is neither free nor handed over.
-    pub(super) fn inherit(&self, inherited: Vec<(String, OwnedFd)>) -> Result<(), String> {
+    /// Names the first address that is still missing.
+    pub fn inherit(&self, inherited: Vec<(String, OwnedFd)>) -> Result<(), String> {
         let mut set = self.set();
         for (address, socket) in inherited {
             if set.missing.remove(&address).is_some() {
                 set.bound.insert(address, socket);
             }
         }
-        set.missing.first_key_value().map_or(Ok(()), |(address, why)| {
-            Err(format!("cannot listen on {address}: {why}, and the running gateway does not listen there"))
-        })
+        set.missing.first_key_value().map_or(Ok(()), |(address, why)| Err(format!("cannot listen on {address}: {why}")))
+    }
+
+    /// Lets clients connect. Nobody is refused from now on, and nobody is answered before Pingora runs.
+    ///
+    /// # Errors
+    /// Names the first address that another process has begun to listen on.
+    pub fn listen(&self) -> Result<(), String> {
+        for (address, socket) in &self.set().bound {
+            rustix::net::listen(socket, BACKLOG).map_err(|error| format!("cannot listen on {address}: {error}"))?;
+        }
+        Ok(())
     }
 
     /// Gives Pingora the sockets of these addresses. It would bind what is not in its table by itself.
@@ -107,6 +119,10 @@ fn socket(address: SocketAddr) -> io::Result<OwnedFd> {
 mod tests {
     use super::*;
 
+    fn free_port() -> u16 {
+        std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    }
+
     #[test]
     fn what_is_taken_is_inherited_or_an_error() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -114,11 +130,19 @@ mod tests {
         let why = Sockets::bind([taken]).unwrap_err();
         assert!(why.starts_with(&format!("cannot listen on {taken}: ")), "{why}");
 
+        let bound = Sockets::bind([SocketAddr::from(([127, 0, 0, 1], free_port()))]).unwrap();
+        let (address, _) = bound.all().unwrap().pop().unwrap();
+        let first = std::net::TcpListener::bind(&address).unwrap();
+        assert!(bound.listen().unwrap_err().starts_with(&format!("cannot listen on {address}: ")));
+        drop(first);
+        bound.listen().unwrap();
+        drop(std::net::TcpStream::connect(&address).unwrap());
+
         let free: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let sockets = Sockets::bind_free([taken, free]);
         let other = || OwnedFd::from(std::net::TcpListener::bind(free).unwrap());
         let why = sockets.inherit(vec![("127.0.0.1:1".to_owned(), other())]).unwrap_err();
-        assert!(why.contains(&taken.to_string()) && why.contains("does not listen there"), "{why}");
+        assert!(why.contains(&taken.to_string()), "{why}");
         let inherited = vec![(taken.to_string(), listener.into()), (free.to_string(), other())];
         sockets.inherit(inherited).unwrap();
         let names: Vec<_> = sockets.all().unwrap().into_iter().map(|(name, _)| name).collect();

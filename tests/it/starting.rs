@@ -2,9 +2,17 @@
 
 use std::process::Command;
 
+use picgate::{
+    gateway::{
+        server::{self, ServerSettings},
+        sockets::Sockets,
+    },
+    vital,
+};
+
 use crate::{
     binary::{KEY, Site},
-    process::{free_port, picgate, run},
+    process::{Process, free_port, picgate, run},
 };
 
 /// Regression 10.13: a certificate pair that cannot work left a live process that served nothing.
@@ -94,6 +102,65 @@ async fn check_passes_beside_a_running_gateway_and_for_another_user() {
     assert_eq!(code, Some(0), "{stderr}");
     let (code, ..) = run(picgate(&["check", "-c", file.to_str().unwrap()])).await;
     assert_eq!(code, Some(2), "without UPSTREAM_KEY: references are errors");
+}
+
+/// The exit code of a process in which a part has died.
+const DIED: i32 = 17;
+
+/// What dies in [`a_process_whose_part_dies`].
+const PART: &str = "PICGATE_TEST_PART";
+
+/// Regression 10.13: a process that has lost a part ends with an error, instead of looking alive.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_dies_ends_the_process_with_an_error() {
+    for (part, word) in [
+        ("panics", "the service BG part has panicked"),
+        ("ends", "the service BG part has ended"),
+        ("thread", "the thread part has panicked"),
+        ("listener", "the service metrics has panicked"),
+    ] {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "starting::a_process_whose_part_dies", "--ignored", "--nocapture"]).env(PART, part);
+        let mut process = Process::start(&mut command);
+        let code = process.exit().await;
+        process.says(word);
+        assert_eq!(code, Some(DIED), "{part}: {}{}", process.stdout(), process.stderr());
+    }
+}
+
+#[test]
+#[ignore = "a process of its own, for the test above"]
+fn a_process_whose_part_dies() {
+    let Ok(part) = std::env::var(PART) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let settings = "grace_period_seconds: 0\ngraceful_shutdown_timeout_seconds: 0";
+    let settings = ServerSettings::read(settings, folder.path()).unwrap();
+    // It would be bound by Pingora, but is in use: a listener that cannot be built.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let sockets = Sockets::bind_free([taken.local_addr().unwrap()]);
+    let closed = std::os::fd::OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+    sockets.inherit(vec![(taken.local_addr().unwrap().to_string(), closed)]).unwrap();
+    let mut process = server::Process::new(settings, sockets);
+    process.add(server::task("well", |mut shutdown| async move { shutdown.requested().await }));
+    if part == "listener" {
+        process.add(server::metrics(prometheus::Registry::new(), taken.local_addr().unwrap()));
+    } else {
+        process.add(server::task("part", move |mut shutdown| {
+            let part = part.clone();
+            async move {
+                match part.as_str() {
+                    "panics" => panic!("a test's panic"),
+                    "ends" => return,
+                    _ => drop(vital::thread("part", || panic!("a test's panic")).unwrap()),
+                }
+                shutdown.requested().await;
+            }
+        }));
+    }
+    if let Err(why) = process.run(std::future::pending()) {
+        println!("{why}");
+        std::process::exit(DIED);
+    }
 }
 
 pub fn is_root() -> bool {
