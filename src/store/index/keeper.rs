@@ -147,6 +147,13 @@ impl Keeper {
         }
     }
 
+    /// Tells whether the thread has ended, after this handle was dropped.
+    #[cfg(test)]
+    pub(in crate::store) fn ended(&self) -> impl Fn() -> bool + use<> {
+        let shared = Arc::downgrade(&self.shared);
+        move || shared.strong_count() == 0
+    }
+
     pub(in crate::store) fn state(&self) -> IndexState {
         match (self.shared.index(), self.shared.compared.load(Ordering::Relaxed)) {
             (None, _) => IndexState::Closed,

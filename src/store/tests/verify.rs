@@ -218,11 +218,7 @@ async fn the_index_is_built_anew_unless_a_gateway_has_it() {
     let rebuild = async || Rebuild::new(dir.path(), Some(BUCKET.into())).unwrap().run().await;
     assert!(matches!(rebuild().await, Err(StoreError::IndexClosed)));
     assert_eq!(store.counts().await.unwrap().pictures, 20, "it was left alone");
-    drop(store);
-    until("the end of the index's thread", async || {
-        fs::File::open(dir.path().join("index/db")).is_ok_and(|db| db.try_lock().is_ok())
-    })
-    .await;
+    close(dir.path(), store).await;
     fs::write(dir.path().join("index/conf"), "nonsense").unwrap();
     let rebuilt = rebuild().await.unwrap();
     assert_eq!((rebuilt.counts.pictures, rebuilt.counts.waiting, rebuilt.findings.added), (20, 20, 20));
