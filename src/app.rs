@@ -92,7 +92,24 @@ pub fn reload(gateway: &Gateway, config: Config) -> Result<(), StartError> {
     Ok(())
 }
 
+/// Warns of keys that were made at run time and are still valid beside the configured ones. Nobody sees them in the file.
+fn warn_of_stored_keys(config: &Config, stored: &[StoredKey], store: &Store) {
+    let is_configured =
+        |stored: &StoredKey| config.keys.iter().any(|key| StoredKey::of("", key.key.expose()).hash == stored.hash);
+    let hidden: Vec<_> = stored.iter().filter(|key| !is_configured(key)).map(|key| key.name.as_str()).collect();
+    if config.keys.is_empty() || hidden.is_empty() {
+        return;
+    }
+    log::warn!(
+        "`keys` are configured, and a key that the gateway made at its first start is valid beside them ({}). To end it, \
+         delete {} and send HUP, or restart",
+        hidden.join(", "),
+        store.state().file(KEYS).display(),
+    );
+}
+
 fn settings(config: Config, stored: &[StoredKey], store: &Store) -> Result<Settings, StartError> {
+    warn_of_stored_keys(&config, stored, store);
     let keys = Keys::new(&config.keys, stored);
     let fetcher = Fetcher::new(&config.fetch).map_err(|error| StartError::Fetch(error.to_string()))?;
     let made = made_signing_keys(&config.serving, store)?;

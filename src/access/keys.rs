@@ -43,6 +43,13 @@ pub struct StoredKey {
     pub hash: String,
 }
 
+impl StoredKey {
+    /// What is stored of a key.
+    pub fn of(name: &str, key: &str) -> Self {
+        Self { name: name.to_owned(), hash: blake3::hash(key.as_bytes()).to_hex().to_string() }
+    }
+}
+
 impl Keys {
     /// The keys of the configuration and the stored ones.
     pub fn new(configured: &[Key], stored: &[StoredKey]) -> Self {
@@ -107,7 +114,7 @@ pub fn new_key(name: &str) -> std::io::Result<(String, StoredKey)> {
     getrandom::fill(&mut random).map_err(|error| std::io::Error::other(error.to_string()))?;
     let digits: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
     let key = format!("pg-{digits}");
-    let stored = StoredKey { name: name.to_owned(), hash: blake3::hash(key.as_bytes()).to_hex().to_string() };
+    let stored = StoredKey::of(name, &key);
     Ok((key, stored))
 }
 

@@ -107,7 +107,7 @@ fn refused(error: ScanError) -> Error {
     match error {
         ScanError::Invalid(_) => Error::new(Code::InvalidJson, message),
         ScanError::Multipart(_) => Error::new(Code::InvalidMultipart, message),
-        ScanError::Repeated(field) | ScanError::WrongType { field, .. } => {
+        ScanError::Repeated(field) | ScanError::AnotherCase(field) | ScanError::WrongType { field, .. } => {
             Error::new(Code::InvalidRequest, message).param(field)
         }
         ScanError::NotAnObject | ScanError::TooManyPictures | ScanError::UrlsTooLong => {

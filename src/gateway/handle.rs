@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use pingora_core::Result as PingoraResult;
 use pingora_proxy::Session;
 
@@ -82,8 +82,10 @@ impl Gateway {
         client: Arc<Client>,
     ) -> PingoraResult<Handled> {
         // One server reads the first, another the last.
-        if session.req_header().headers.get_all(header::CONTENT_TYPE).iter().nth(1).is_some() {
-            let error = Error::new(Code::InvalidRequest, "The request has more than one Content-Type header.");
+        let headers = &session.req_header().headers;
+        let is_repeated = |name: &HeaderName| headers.get_all(name).iter().nth(1).is_some();
+        if let Some(name) = [header::CONTENT_TYPE, header::CONTENT_ENCODING].iter().find(|name| is_repeated(name)) {
+            let error = Error::new(Code::InvalidRequest, format!("The request has more than one {name} header."));
             respond::error(session, ctx, &error).await?;
             return Ok(Handled::Done);
         }

@@ -129,6 +129,13 @@ impl Gateway {
         Ok(())
     }
 
+    /// Takes out of an upstream's trailers what is not the client's.
+    pub fn pass_trailers(&self, trailers: &mut HeaderMap, ctx: &Ctx) {
+        if let Some(pass) = &ctx.pass {
+            headers::without_others(trailers, &pass.upstream);
+        }
+    }
+
     /// Tells the client why its request could not pass, if there is still a client and nothing has been sent. For
     /// `fail_to_proxy`.
     pub async fn pass_failed(&self, session: &mut Session, error: &PingoraError, ctx: &mut Ctx) -> FailToProxy {

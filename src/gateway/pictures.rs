@@ -9,13 +9,12 @@ use pingora_proxy::Session;
 
 use super::{Ctx, Gateway, hang_up::hung_up, respond};
 use crate::{
-    config::{Access, Redirect},
     core::Settings,
     error::{Code, Error, Result},
     images::{self, Answer, Asked, Grant, Shown, Variant, path},
     picture::PictureId,
     store::{Body, Picture},
-    tier::{self, Asker, Found, Known},
+    tier::{Asker, Elsewhere, Found, Known},
 };
 
 /// The first piece of a picture on a stream of HTTP/2, and the longest.
@@ -44,7 +43,7 @@ enum Reply {
     /// With a part of a picture.
     Body { answer: Answer, range: Range<u64>, picture: Picture, from: &'static str },
     /// By the bucket.
-    Elsewhere(String),
+    Elsewhere(Elsewhere),
     /// As the archive says, which has to be asked first.
     Unknown(PictureId),
 }
@@ -113,7 +112,9 @@ impl Gateway {
                 None => Reply::Head(answer),
             });
         }
-        if let Some(place) = self.elsewhere(&found, &settings).await {
+        if let Found::Archived(record) = &found
+            && let Some(place) = self.core.tier.elsewhere(record, grant.left(now)).await
+        {
             return Ok(Reply::Elsewhere(place));
         }
         let mut answer = answer(&found.facts(), None);
@@ -156,17 +157,6 @@ impl Gateway {
         let variant = asked.of(found.facts().format, &serving.variants, takes_webp);
         Ok(Sought::Wanted(Wanted { found, variant, grant, negotiated }))
     }
-
-    /// Where to send a client whose picture is only in the archive, if it is not to come through here.
-    async fn elsewhere(&self, found: &Found, settings: &Settings) -> Option<String> {
-        let Found::Archived(record) = found else { return None };
-        // A URL that never ends would outlive the signature that led to it.
-        if matches!((settings.config.serving.access, self.core.tier.redirect()), (Access::Signed, Redirect::Public(_)))
-        {
-            return None;
-        }
-        self.core.tier.elsewhere(record).await
-    }
 }
 
 /// The part of the picture that goes out, if one does.
@@ -203,9 +193,9 @@ async fn send(session: &mut Session, ctx: &Ctx, picture: &Picture, range: Range<
     Ok(())
 }
 
-async fn redirect(session: &mut Session, ctx: &mut Ctx, place: &str) -> PingoraResult<()> {
-    let Ok(location) = HeaderValue::try_from(place) else { return refuse(session, ctx, &missing()).await };
-    let kept = format!("private, max-age={}", tier::REDIRECT_KEPT.as_secs());
+async fn redirect(session: &mut Session, ctx: &mut Ctx, place: &Elsewhere) -> PingoraResult<()> {
+    let Ok(location) = HeaderValue::try_from(&place.url) else { return refuse(session, ctx, &missing()).await };
+    let kept = format!("private, max-age={}", place.kept.as_secs());
     let mut headers = HeaderMap::from_iter([
         (header::LOCATION, location),
         (header::CONTENT_LENGTH, HeaderValue::from_static("0")),

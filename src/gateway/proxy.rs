@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::HeaderMap;
 use pingora_core::{Error as PingoraError, Result as PingoraResult, upstreams::peer::HttpPeer};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
@@ -67,6 +68,16 @@ impl ProxyHttp for Gateway {
     ) -> PingoraResult<Option<Duration>> {
         self.pass_body(body, end_of_stream, ctx);
         Ok(None)
+    }
+
+    fn upstream_response_trailer_filter(
+        &self,
+        _session: &mut Session,
+        trailers: &mut HeaderMap,
+        ctx: &mut Ctx,
+    ) -> PingoraResult<()> {
+        self.pass_trailers(trailers, ctx);
+        Ok(())
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, e: &PingoraError, ctx: &mut Ctx) -> FailToProxy {

@@ -1,9 +1,6 @@
 //! Request → status, headers, part of the body.
 
-use std::{
-    ops::Range,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{ops::Range, time::SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
@@ -73,11 +70,10 @@ impl<'a> Shown<'a> {
 
     /// Until a signature ends, a cache may keep what it allowed; one that many share may not keep it at all.
     fn cache_control(&self, now: SystemTime) -> HeaderValue {
-        match self.grant {
-            Grant::Public => FOREVER,
-            Grant::Until(end) => {
-                let left = (UNIX_EPOCH + Duration::from_secs(end.min(u64::from(u32::MAX)))).duration_since(now);
-                let left = left.map_or(0, |left| left.as_secs()).min(YEAR);
+        match self.grant.left(now) {
+            None => FOREVER,
+            Some(left) => {
+                let left = left.as_secs().min(YEAR);
                 HeaderValue::try_from(format!("private, max-age={left}, immutable")).unwrap_or(PRIVATE)
             }
         }

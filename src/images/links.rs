@@ -47,6 +47,20 @@ pub enum Grant {
     Until(u64),
 }
 
+impl Grant {
+    /// For how long it still holds. `None`: for ever.
+    pub fn left(self, now: SystemTime) -> Option<Duration> {
+        match self {
+            Self::Public => None,
+            Self::Until(end) => {
+                // Later ends than a clock can show are as good as this one.
+                let end = UNIX_EPOCH + Duration::from_secs(end.min(u64::from(u32::MAX)));
+                Some(end.duration_since(now).unwrap_or_default())
+            }
+        }
+    }
+}
+
 /// `exp` and `sig` of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Signature {
@@ -209,6 +223,7 @@ mod tests {
     const OLD: &[u8] = b"the old key, which is long enough to be one";
     const NEW: &[u8] = b"the new key, which is long enough to be one";
     const DAY: u64 = 24 * 3600;
+    const YEAR: u64 = 365 * DAY;
 
     fn links(access: Access, keys: &[&'static [u8]]) -> Links {
         let serving = config::Serving { access, ..Default::default() };
@@ -273,6 +288,15 @@ mod tests {
         ] {
             assert_eq!(judged(&links, &forged, now), Err(Code::InvalidSignature), "{forged}");
         }
+    }
+
+    #[test]
+    fn a_grant_has_as_much_left_as_its_signature() {
+        let now = UNIX_EPOCH + Duration::from_millis(10_500);
+        assert_eq!(Grant::Public.left(now), None);
+        assert_eq!(Grant::Until(13).left(now), Some(Duration::from_millis(2500)));
+        assert_eq!(Grant::Until(10).left(now), Some(Duration::ZERO));
+        assert!(Grant::Until(u64::MAX).left(now).unwrap() > Duration::from_secs(YEAR));
     }
 
     #[test]

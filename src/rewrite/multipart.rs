@@ -5,6 +5,7 @@
 
 use memchr::{memchr, memmem, memrchr};
 
+use super::json::without_case;
 use super::request::{Field, Findings, Reference, ReferenceForm, ScanError, shortened};
 use crate::work;
 
@@ -14,6 +15,8 @@ use crate::opaque::opaque;
 const LONGEST_HEADER: usize = 16 * 1024;
 /// Longest text field that is read.
 const LONGEST_TEXT: usize = 64 * 1024;
+/// A longer name is none of ours.
+const LONGEST_NAME: usize = 64;
 /// More parts than any client sends.
 const MOST_PARTS: usize = 1000;
 /// Most white space behind a boundary, on its line.
@@ -236,8 +239,12 @@ impl MultipartScanner {
         }
         // It is searched for three parameters.
         work::looked_at(5 * lines.len());
-        let (name, is_file) =
-            disposition(lines).ok_or(ScanError::Multipart("a part has no Content-Disposition with a name"))?;
+        let (name, is_file) = disposition(lines)
+            .ok_or(ScanError::Multipart("a part has no Content-Disposition with a name, or has two"))?;
+        work::looked_at(2 * name.len());
+        if let Some(field) = in_another_case(&name) {
+            return Err(ScanError::AnotherCase(field));
+        }
         self.found.has_mask |= base_name(&name) == "mask";
         let text = (!is_file && is_ours(&name)).then(Vec::new);
         self.part = Some(Part { start: *dashes, header: *start, body: self.at + taken as i64, name, text });
@@ -297,13 +304,24 @@ fn keep(part: &mut Option<Part>, bytes: &[u8]) -> Result<(), ScanError> {
 }
 
 /// Text fields that are read.
+const FIELDS: [&str; 5] = ["model", "n", "response_format", "stream", "prompt"];
+/// Fields that hold pictures: `image`, `image[]`, `image[0]`, `mask`, `mask[]`.
+const PICTURES: [&str; 2] = ["image", "mask"];
+
 fn is_ours(name: &str) -> bool {
-    matches!(name, "model" | "n" | "response_format" | "stream" | "prompt") || is_picture(name)
+    FIELDS.contains(&name) || is_picture(name)
 }
 
-/// `image`, `image[]`, `image[0]`, `mask`, `mask[]`.
+/// The field that this name is, were its case another.
+fn in_another_case(name: &str) -> Option<&'static str> {
+    let base = base_name(name);
+    let mut fields = FIELDS.into_iter().chain(PICTURES);
+    let same = |field: &&str| base != *field && base.len() <= LONGEST_NAME && without_case(base) == *field;
+    fields.find(same)
+}
+
 fn is_picture(name: &str) -> bool {
-    matches!(base_name(name), "image" | "mask")
+    PICTURES.contains(&base_name(name))
 }
 
 /// The name without what stands in brackets.
@@ -322,20 +340,30 @@ fn boundary(content_type: &str) -> Option<String> {
 /// The name of a part, and whether it is a file.
 fn disposition(header: &[u8]) -> Option<(String, bool)> {
     let header = String::from_utf8_lossy(header);
-    let value = header.split("\r\n").find_map(|line| {
+    let mut values = header.split("\r\n").filter_map(|line| {
         let (name, value) = line.split_once(':')?;
         name.trim().eq_ignore_ascii_case("content-disposition").then_some(value)
-    })?;
+    });
+    // Of two, the upstream may take the other.
+    let value = values.next().filter(|_| values.next().is_none())?;
     let (kind, parameters) = value.split_once(';')?;
     if !kind.trim().eq_ignore_ascii_case("form-data") {
         return None;
     }
     let is_file = parameter(parameters, "filename").is_some() || parameter(parameters, "filename*").is_some();
-    Some((parameter(parameters, "name")?, is_file))
+    let has_extended_name = ["name*", "name*0"].iter().any(|name| first_parameter(parameters, name).is_some());
+    Some((parameter(parameters, "name").filter(|_| !has_extended_name)?, is_file))
 }
 
-/// The value of `name` in `a=b; c="d"` (RFC 9110, section 5.6.6).
+/// The value of `name` in `a=b; c="d"` (RFC 9110, section 5.6.6), if it stands there once: of two, the upstream may take
+/// the other.
 fn parameter(parameters: &str, name: &str) -> Option<String> {
+    let (value, rest) = first_parameter(parameters, name)?;
+    first_parameter(rest, name).is_none().then_some(value)
+}
+
+/// The first value of `name`, and what stands behind it.
+fn first_parameter<'a>(parameters: &'a str, name: &str) -> Option<(String, &'a str)> {
     let mut rest = parameters;
     loop {
         rest = rest.trim_start_matches([' ', '\t', ';']);
@@ -352,7 +380,7 @@ fn parameter(parameters: &str, name: &str) -> Option<String> {
             }
         };
         if key.trim().eq_ignore_ascii_case(name) {
-            return Some(value);
+            return Some((value, after));
         }
         rest = after;
     }
@@ -438,6 +466,49 @@ mod tests {
             at(body, &reference.span),
             "X: y\r\nContent-Disposition: form-data; name=\"image[]\"\r\n\r\nhttp://x/a.png"
         );
+    }
+
+    /// Regression 10.11: fields in another case passed unseen to servers that match without case.
+    #[test]
+    fn fields_in_another_case_are_refused() {
+        let body = |disposition: &str| format!("--b\r\n{disposition}\r\n\r\nx\r\n--b--");
+        let named =
+            |name: &str| scan("b", body(&format!("Content-Disposition: form-data; name=\"{name}\"")).as_bytes());
+        for (name, field) in [
+            ("Model", "model"),
+            ("N", "n"),
+            ("STREAM", "stream"),
+            ("Response_Format", "response_format"),
+            ("prompT", "prompt"),
+            ("re\u{17f}ponse_format", "response_format"),
+            ("Image", "image"),
+            ("IMAGE[]", "image"),
+            ("Image[0]", "image"),
+            ("maS\u{212a}", "mask"),
+        ] {
+            assert_eq!(named(name), Err(ScanError::AnotherCase(field)), "{name}");
+        }
+        for name in ["model", "image[]", "Quality", "Images", "mod el"] {
+            assert!(named(name).is_ok(), "{name}");
+        }
+        // A file of such a name is refused as well.
+        let file = "Content-Disposition: form-data; name=\"Image\"; filename=\"a.png\"";
+        assert_eq!(scan("b", body(file).as_bytes()), Err(ScanError::AnotherCase("image")));
+    }
+
+    #[test]
+    fn a_part_has_one_name_and_a_body_one_boundary() {
+        for disposition in [
+            "Content-Disposition: form-data; name=x; name=model",
+            "Content-Disposition: form-data; name=x; NAME=\"model\"",
+            "Content-Disposition: form-data; name=x; name*=UTF-8''model",
+            "Content-Disposition: form-data; name=x; name*0=model",
+            "Content-Disposition: form-data; name=x\r\nContent-Disposition: form-data; name=model",
+        ] {
+            let error = scan("b", format!("--b\r\n{disposition}\r\n\r\nx\r\n--b--").as_bytes()).unwrap_err();
+            assert!(error.to_string().contains("or has two"), "{disposition}: {error}");
+        }
+        assert!(MultipartScanner::new("multipart/form-data; boundary=a; boundary=b").is_err());
     }
 
     #[test]

@@ -7,8 +7,8 @@ use super::{
     json::{
         Name::{
             Content, Data, Files, Image, Image2, Image3, ImageUrl, Images, InitImages, Input, InputImage,
-            InputImageMask, InputReferences, Mask, Messages, Model, Output, Prompt, RefImages, ReferenceImages,
-            ResponseFormat, Result as CallResult, Role, Source, Text, Tools, Url, Variables,
+            InputImageMask, InputReferences, Mask, Messages, Model, N, Output, Prompt, RefImages, ReferenceImages,
+            ResponseFormat, Result as CallResult, Role, Source, Stream, Text, Tools, Url, Variables,
         },
         Step::{self, Index, Key},
     },
@@ -48,6 +48,53 @@ impl Route {
             Route::Images => images(path),
             Route::Chat => chat(path),
             Route::Responses => responses(path),
+        }
+    }
+
+    /// Whether the key at the end of this path decides something: the gateway reads its value, or what lies below it.
+    pub(super) fn decides(self, path: &[Step]) -> bool {
+        if let [Key(Model | N | Stream)] = path {
+            return true;
+        }
+        match self {
+            Route::Images => match path {
+                [Key(ResponseFormat)] => true,
+                [Key(Prompt | Image2 | Image3 | InputImage | InitImages | RefImages | Files)] => true,
+                [Key(Image | Images | Mask | ImageUrl | ReferenceImages | InputReferences), rest @ ..] => {
+                    let rest = match rest {
+                        [Index(_), rest @ ..] => rest,
+                        rest => rest,
+                    };
+                    matches!(rest, [] | [Key(Url | ImageUrl)] | [Key(ImageUrl), Key(Url)])
+                }
+                _ => false,
+            },
+            Route::Chat => match path {
+                [Key(Messages)] => true,
+                [Key(Messages), Index(_), rest @ ..] => match rest {
+                    [Key(Role | Content | Images)] => true,
+                    [Key(Content), Index(_), Key(Text | Source)] => true,
+                    [Key(Content | Images), Index(_), Key(ImageUrl | Image)] => true,
+                    [Key(Content | Images), Index(_), Key(ImageUrl | Image), Key(Url)] => true,
+                    [Key(Images), Index(_), Key(Url)] => true,
+                    [Key(Content), Index(_), Key(Source), Key(Url | Data)] => true,
+                    _ => false,
+                },
+                _ => false,
+            },
+            Route::Responses => match path {
+                [Key(Input | Tools | Prompt)] => true,
+                [Key(Input), Index(_), rest @ ..] => match rest {
+                    [Key(Role | Content | Output | ImageUrl | CallResult)] => true,
+                    [Key(Content | Output), Index(_), Key(Text | ImageUrl)] | [Key(Output), Key(ImageUrl)] => true,
+                    _ => false,
+                },
+                [Key(Tools), Index(_), Key(InputImageMask)] => true,
+                [Key(Tools), Index(_), Key(InputImageMask), Key(ImageUrl)] => true,
+                // The names of variables are the client's own.
+                [Key(Prompt), Key(Variables)] | [Key(Prompt), Key(Variables), Key(_), Key(ImageUrl)] => true,
+                _ => false,
+            },
         }
     }
 
@@ -114,5 +161,40 @@ fn responses(path: &[Step]) -> Option<Use> {
         [Key(Tools), Index(_), Key(InputImageMask), Key(ImageUrl)] => INLINE,
         [Key(Prompt), Key(Variables), Key(_), Key(ImageUrl)] => INLINE,
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Looks at this path and those below it, as far as two keys past the last one that decides.
+    fn check(route: Route, path: &mut Vec<Step>, unknown: usize) {
+        let is_variable = |end: usize| matches!(path[..=end], [Key(Prompt), Key(Variables), Key(_)]);
+        if route.use_of(path).is_some() || route.is_mask(path) {
+            for end in 0..path.len() {
+                let decides = matches!(path[end], Index(_)) || is_variable(end) || route.decides(&path[..=end]);
+                assert!(decides, "{route:?}: {path:?} is read, and {:?} does not decide", &path[..=end]);
+            }
+        }
+        if path.len() == 6 {
+            return;
+        }
+        for step in Name::ALL.iter().map(|name| Key(*name)).chain([Index(0)]) {
+            path.push(step);
+            let is_known = matches!(step, Index(_)) || route.decides(path);
+            let left = if is_known { Some(unknown) } else { unknown.checked_sub(1) };
+            if let Some(left) = left {
+                check(route, path, if route.decides(path) { 2 } else { left });
+            }
+            path.pop();
+        }
+    }
+
+    #[test]
+    fn every_key_on_the_way_to_what_is_read_decides() {
+        for route in [Route::Images, Route::Chat, Route::Responses] {
+            check(route, &mut Vec::new(), 2);
+        }
     }
 }

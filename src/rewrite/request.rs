@@ -16,7 +16,7 @@ use super::{
         Container, Invalid, Lexer, Name,
         Name::{Messages, Model, N, ResponseFormat, Source, Stream},
         Path,
-        Step::{Index, Key},
+        Step::{self, Index, Key},
         Token, unescape,
     },
     places::Use,
@@ -145,6 +145,8 @@ pub enum ScanError {
     NotAnObject,
     #[error("'{0}' is given more than once")]
     Repeated(&'static str),
+    #[error("a key differs from '{0}' only by case: write it as '{0}'")]
+    AnotherCase(&'static str),
     #[error("'{field}' must be {expected}")]
     WrongType { field: &'static str, expected: &'static str },
     #[error("the request holds more than {MOST_PICTURES} pictures")]
@@ -276,7 +278,12 @@ impl State {
             self.end_message();
         }
         match token {
-            Token::KeyEnd if top_level => self.refuse_repeated(),
+            Token::KeyEnd => {
+                self.refuse_another_case();
+                if top_level {
+                    self.refuse_repeated();
+                }
+            }
             Token::StringStart => {
                 self.value(Some(token));
                 self.begin(Kind::Text, at);
@@ -361,6 +368,19 @@ impl State {
 
     fn refuse(&mut self, field: &'static str, expected: &'static str) {
         self.error.get_or_insert(ScanError::WrongType { field, expected });
+    }
+
+    /// Refuses a key that decides something for servers that match without case, and that was not read here.
+    fn refuse_another_case(&mut self) {
+        let [above @ .., Key(Name::Other)] = self.path.steps() else { return };
+        let name = self.path.name_in_another_case();
+        if name == Name::Other {
+            return;
+        }
+        let meant: Vec<Step> = above.iter().copied().chain([Key(name)]).collect();
+        if self.route.decides(&meant) {
+            self.error.get_or_insert(ScanError::AnotherCase(name.as_str()));
+        }
     }
 
     fn refuse_repeated(&mut self) {

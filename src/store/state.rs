@@ -26,6 +26,11 @@ impl State {
         Self { layout }
     }
 
+    /// The file of this name, for messages to the operator.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.layout.state().join(format!("{name}.json"))
+    }
+
     /// `None` when nothing was written under this name.
     pub fn read_json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StoreError> {
         let json = disk::read(&self.path(name)?, LARGEST).doing("reading a file of state")?;

@@ -28,9 +28,9 @@ use crate::{
 pub use lookup::{Asker, Questions};
 use remote::Remote;
 
-/// How long a presigned URL is good for, and how long its redirect may be kept by a cache.
+/// The longest that a presigned URL is good for, and that its redirect may be kept by a cache.
 const PRESIGNED: Duration = Duration::from_secs(3600);
-pub const REDIRECT_KEPT: Duration = Duration::from_secs(300);
+const REDIRECT_KEPT: Duration = Duration::from_secs(300);
 
 /// Finds pictures on this disk and behind it.
 #[derive(Debug)]
@@ -38,6 +38,14 @@ pub struct Tier {
     store: Store,
     remote: Option<Remote>,
     redirect: Redirect,
+}
+
+/// Where a picture is read without us.
+#[derive(Debug)]
+pub struct Elsewhere {
+    pub url: String,
+    /// For how long a cache may keep the redirect.
+    pub kept: Duration,
 }
 
 /// A picture that was found.
@@ -72,11 +80,6 @@ impl Tier {
     pub fn new(store: Store, bucket: Option<Bucket>, redirect: Redirect, metrics: Metrics) -> Self {
         let remote = bucket.map(|bucket| Remote::new(store.clone(), bucket, metrics));
         Self { store, remote, redirect }
-    }
-
-    /// How clients get pictures from the bucket by themselves.
-    pub fn redirect(&self) -> &Redirect {
-        &self.redirect
     }
 
     /// Where the pictures are archived.
@@ -160,14 +163,19 @@ impl Tier {
         }
     }
 
-    /// Where a client may get an archived picture by itself, if it is to.
-    pub async fn elsewhere(&self, record: &Record) -> Option<String> {
+    /// Where a client may get an archived picture by itself, if it is to. `left`: how long the client may read it; `None`:
+    /// for ever. The URL ends no later. Whole seconds count, so nobody is redirected within the last one.
+    pub async fn elsewhere(&self, record: &Record, left: Option<Duration>) -> Option<Elsewhere> {
         let remote = self.remote.as_ref()?;
-        match &self.redirect {
-            Redirect::Off => None,
-            Redirect::Presigned => remote.presigned(record, PRESIGNED).await,
-            Redirect::Public(base) => Some(remote.public(record, without_slash(base))),
-        }
+        let seconds = |longest: Duration| Duration::from_secs(left.unwrap_or(longest).min(longest).as_secs());
+        let kept = seconds(REDIRECT_KEPT);
+        let url = match &self.redirect {
+            Redirect::Presigned if !kept.is_zero() => remote.presigned(record, seconds(PRESIGNED)).await?,
+            // This URL never ends.
+            Redirect::Public(base) if left.is_none() => remote.public(record, without_slash(base)),
+            Redirect::Off | Redirect::Presigned | Redirect::Public(_) => return None,
+        };
+        Some(Elsewhere { url, kept })
     }
 }
 

@@ -9,9 +9,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use crate::config::Upstream;
 
 /// Request headers that pass.
-const UP: [&str; 30] = [
+const UP: [&str; 33] = [
     "accept",
     "accept-language",
+    "content-language",
     "content-type",
     "idempotency-key",
     "if-match",
@@ -38,7 +39,9 @@ const UP: [&str; 30] = [
     "sec-websocket-version",
     // Codex's.
     "conversation_id",
+    "session-id",
     "session_id",
+    "thread-id",
     "version",
     // Replicate's and fal's.
     "cancel-after",
@@ -48,24 +51,56 @@ const UP: [&str; 30] = [
 ];
 
 /// Request headers that pass by how they begin.
-const UP_FAMILIES: [&str; 6] = ["anthropic-", "x-dashscope-", "x-goog-", "x-modelscope-", "x-ms-", "x-stainless-"];
-
-/// Of these families: credentials, and what proxies say about a user.
-const NOT_UP: [&str; 6] = [
-    "x-goog-api-key",
-    "x-goog-authenticated-",
-    "x-goog-iap-",
-    "x-ms-client-principal",
-    "x-ms-token-",
-    "x-ms-authorization",
+const UP_FAMILIES: [&str; 9] = [
+    "anthropic-",
+    "x-codex-",
+    "x-dashscope-",
+    "x-goog-",
+    "x-modelscope-",
+    "x-ms-",
+    "x-openai-",
+    "x-openrouter-",
+    "x-stainless-",
 ];
+
+/// Of these families, names with one of these words in them hold a credential or say who the user is, as
+/// `x-goog-authenticated-user-email` and `x-ms-client-principal-name` do.
+const NOT_UP: [&str; 16] = [
+    "account",
+    "apikey",
+    "assertion",
+    "auth",
+    "authenticated",
+    "authorization",
+    "cookie",
+    "credential",
+    "credentials",
+    "email",
+    "iap",
+    "jwt",
+    "key",
+    "principal",
+    "token",
+    "user",
+];
+
+/// Where clients put their key.
+const CREDENTIALS: [HeaderName; 4] = [
+    header::AUTHORIZATION,
+    HeaderName::from_static("api-key"),
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("x-goog-api-key"),
+];
+/// A shorter key is not looked for in other headers: it would stand in many by chance.
+const SHORTEST_KEY: usize = 8;
 
 /// Parts of a WebSocket's subprotocol that stand in for headers which do not pass.
 const NOT_SUBPROTOCOLS: [&str; 3] = ["openai-insecure-api-key.", "openai-organization.", "openai-project."];
 
 /// Answer headers that pass, whatever becomes of the body.
-const DOWN: [&str; 17] = [
+const DOWN: [&str; 24] = [
     "allow",
+    "apim-request-id",
     "cache-control",
     "content-disposition",
     // An error, or a coding we do not know: such a body passes, so must the way to read it.
@@ -74,29 +109,39 @@ const DOWN: [&str; 17] = [
     "content-type",
     "date",
     "deprecation",
+    "expires",
     "location",
+    "request-id",
     "retry-after",
     "retry-after-ms",
     "server-timing",
     "sunset",
     "vary",
     "x-cache",
+    "x-compute-time",
     "x-generation-id",
+    "x-inference-time",
+    "x-models-etag",
+    "x-reasoning-included",
     "x-should-retry",
 ];
 
 /// Answer headers that pass by how they begin.
-const DOWN_FAMILIES: [&str; 13] = [
+const DOWN_FAMILIES: [&str; 17] = [
     "anthropic-",
     "cf-ray",
     "openai-",
     "ratelimit",
+    "x-codex-",
     "x-dashscope-",
     "x-fal-",
     "x-goog-",
     "x-groq-",
+    "x-litellm-",
     "x-modelscope-",
     "x-ms-",
+    "x-openai-",
+    "x-openrouter-",
     "x-rate-limit-",
     "x-ratelimit-",
     "x-request-",
@@ -123,10 +168,12 @@ pub fn for_upstream(client: &HeaderMap, request_id: &str, upstream: &Upstream) -
         .flat_map(|value| value.split(','))
         .map(str::trim)
         .collect();
+    let keys: Vec<&[u8]> = CREDENTIALS.iter().filter_map(|name| key(client.get(name)?.as_bytes())).collect();
     let mut headers = HeaderMap::with_capacity(client.len() + upstream.headers.len() + 1);
     for (name, value) in client {
         let ends_here = named.iter().any(|named| named.eq_ignore_ascii_case(name.as_str()));
-        if ends_here || !goes_up(name.as_str(), upstream) {
+        let holds_key = || keys.iter().any(|key| memchr::memmem::find(value.as_bytes(), key).is_some());
+        if ends_here || !goes_up(name.as_str(), upstream) || holds_key() {
             continue;
         }
         if name == header::SEC_WEBSOCKET_PROTOCOL {
@@ -164,6 +211,11 @@ pub fn for_client_as_they_are(answer: &HeaderMap, upstream: &Upstream) -> Header
     chosen(answer, |name| goes_down(name, upstream) || OF_THE_BODY.contains(&name) || OF_A_SWITCH.contains(&name))
 }
 
+/// Takes out of an answer's trailers what must not pass.
+pub fn without_others(trailers: &mut HeaderMap, upstream: &Upstream) {
+    *trailers = for_client(trailers, upstream);
+}
+
 fn chosen(answer: &HeaderMap, goes_on: impl Fn(&str) -> bool) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(answer.len());
     for (name, value) in answer {
@@ -176,10 +228,16 @@ fn chosen(answer: &HeaderMap, goes_on: impl Fn(&str) -> bool) -> HeaderMap {
     headers
 }
 
+/// The key in the value of a header of credentials, without its scheme.
+fn key(value: &[u8]) -> Option<&[u8]> {
+    let key = value.trim_ascii().rsplit(|byte| *byte == b' ').next()?;
+    (key.len() >= SHORTEST_KEY).then_some(key)
+}
+
 fn goes_up(name: &str, upstream: &Upstream) -> bool {
-    let begins = |start: &&str| name.starts_with(start);
+    let tells = || name.split(['-', '_']).any(|word| NOT_UP.contains(&word));
     UP.contains(&name)
-        || (UP_FAMILIES.iter().any(|family| begins(family)) && !NOT_UP.iter().any(|not| begins(not)))
+        || (UP_FAMILIES.iter().any(|family| name.starts_with(family)) && !tells())
         || upstream.pass_headers.iter().any(|passing| passing.matches(name))
 }
 
@@ -283,6 +341,9 @@ mod tests {
             "x-goog-api-key",
             "x-goog-authenticated-user-email",
             "x-goog-iap-jwt-assertion",
+            "x-goog-user-project",
+            "x-openai-api-key",
+            "x-openrouter-key",
             "x-http-method-override",
             "x-ms-client-principal-name",
             "x-ms-token-aad-access-token",
@@ -295,6 +356,20 @@ mod tests {
         assert_eq!(passing(&kept_back, |client| for_upstream(client, "req_1", &upstream())), none);
         let named = headers(&[("connection", "keep-alive, X-Stainless-Lang"), ("x-stainless-lang", "python")]);
         assert!(!for_upstream(&named, "req_1", &upstream()).contains_key("x-stainless-lang"));
+    }
+
+    #[test]
+    fn a_header_with_the_clients_key_does_not_go_up() {
+        for (name, value) in [
+            ("authorization", "Bearer client-key-1"),
+            ("api-key", "client-key-1"),
+            ("x-goog-api-key", " client-key-1 "),
+        ] {
+            let client =
+                headers(&[(name, value), ("http-referer", "https://chat/?key=client-key-1"), ("x-title", "chat")]);
+            let sent = for_upstream(&client, "req_1", &upstream());
+            assert_eq!((sent.contains_key("http-referer"), sent.contains_key("x-title")), (false, true), "{name}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{
     path::PathBuf,
     sync::{Arc, OnceLock},
-    time::{Duration, Instant, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use futures_util::{TryStreamExt as _, future::join_all};
@@ -11,7 +11,7 @@ use http::Method;
 use picgate::{
     archive::{ArchiveError, Bucket, Found, Meta, Source, What},
     background::archiver::{Archiver, Round},
-    picture::PictureId,
+    picture::{Format, PictureId},
     store::IndexState,
 };
 use serde_json::json;
@@ -709,6 +709,39 @@ async fn nobody_is_sent_from_a_signed_url_to_one_that_never_ends() {
     let place = Place::at(faults, "signed/", &[&line("signed/", redirect), "images: { access: signed }"]).await;
     let (path, _, bytes) = place.evicted("a valley").await;
     assert_eq!(place.house.get(&path).await.body, bytes);
+}
+
+/// Regression 10.10: with seconds left of a signed URL, its redirect was kept for minutes and led to a URL good for an hour.
+#[tokio::test]
+async fn a_presigned_redirect_ends_with_the_signature() {
+    let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let faults = Arc::new(Faults::before(Seaweed::shared().await.addr()).await);
+    let prefix = "short/";
+    for (ttl, longest_kept, longest_url) in [("60s", 120, 120), ("20m", 300, 2400), ("7d", 300, 3600)] {
+        let images = format!("images: {{ access: signed, url_ttl: {ttl} }}");
+        let place = Place::at(Arc::clone(&faults), prefix, &[&line(prefix, "redirect: presigned"), &images]).await;
+        let (_, id, bytes) = place.evicted(&format!("a lake {ttl}")).await;
+        let core = place.house.gateway.core();
+        let signed = core.settings().links.url(&id, Format::Png);
+        let end: u64 = parameter(&signed, "exp").parse().unwrap();
+
+        let before = SystemTime::now();
+        let answer = place.house.get(&signed).await;
+        assert_eq!(answer.status, 302, "{ttl}");
+        let left = end - seconds(before);
+        let kept = answer.header("cache-control").strip_prefix("private, max-age=").unwrap().parse::<u64>().unwrap();
+        assert!(kept > 0 && kept <= left.min(longest_kept), "{ttl}: {kept} of {left}");
+        let location = answer.header("location");
+        let good_for: u64 = parameter(location, "X-Amz-Expires").parse().unwrap();
+        assert!(good_for >= kept && good_for <= left.min(longest_url), "{ttl}: {good_for} of {left}");
+        assert_eq!(place.house.get(location).await.body, bytes);
+    }
+}
+
+/// A parameter of a URL's query.
+fn parameter(url: &str, name: &str) -> String {
+    let url = url::Url::parse(url).unwrap();
+    url.query_pairs().find(|(key, _)| key == name).unwrap_or_else(|| panic!("no {name} in {url}")).1.into_owned()
 }
 
 /// `make torture`. How long the bucket is away: `PICGATE_OUTAGE_SECONDS`, 120 if not set.

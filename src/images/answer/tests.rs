@@ -1,5 +1,7 @@
 //! One row, one sentence of RFC 9110.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use super::*;
 use crate::picture::{Format, PictureId};
 

@@ -7,5 +7,5 @@ mod path;
 mod string;
 
 pub use lexer::{Container, Invalid, Lexer, Token};
-pub use path::{Name, Path, Step};
+pub use path::{Name, Path, Step, without_case};
 pub use string::unescape;

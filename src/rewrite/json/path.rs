@@ -3,8 +3,8 @@
 use super::{Container, Token, unescape};
 use crate::work;
 
-/// Keys longer than this are nobody's we know.
-const LONGEST_NAME: usize = 64;
+/// Keys that are written longer than this are nobody's we know: the longest name with every letter escaped is shorter.
+const LONGEST_NAME: usize = 128;
 
 macro_rules! names {
     ($($variant:ident = $text:literal),* $(,)?) => {
@@ -13,6 +13,9 @@ macro_rules! names {
         pub enum Name { $($variant,)* Other }
 
         impl Name {
+            #[cfg(test)]
+            pub const ALL: &[Name] = &[$(Name::$variant,)* Name::Other];
+
             /// The name a key (behind its escapes) is.
             pub fn of(key: &str) -> Name {
                 match key { $($text => Name::$variant,)* _ => Name::Other }
@@ -114,6 +117,17 @@ impl Path {
         &self.steps
     }
 
+    /// The name that the last key is, were its case another. [`Name::Other`] when it is none so either, or is one as it
+    /// stands.
+    pub fn name_in_another_case(&self) -> Name {
+        let may_be = |byte: &u8| byte.is_ascii_uppercase() || !byte.is_ascii() || *byte == b'\\';
+        if self.key.len() > LONGEST_NAME || !self.key.iter().any(may_be) {
+            return Name::Other;
+        }
+        let key = unescape(&self.key).unwrap_or_default();
+        if Name::of(&key) == Name::Other { Name::of(&without_case(&key)) } else { Name::Other }
+    }
+
     /// Starts again, for another document.
     pub fn clear(&mut self) {
         self.steps.clear();
@@ -151,6 +165,12 @@ impl Path {
             _ => {}
         }
     }
+}
+
+/// A key as servers that match without case compare it. Go's JSON decoder takes U+017F for an `s` and U+212A for a `k`,
+/// as Unicode's simple case folding does.
+pub fn without_case(key: &str) -> String {
+    key.to_lowercase().replace('\u{17f}', "s")
 }
 
 /// `messages[0].content[1].image_url.url`, as errors name it.

@@ -300,3 +300,77 @@ fn a_text_that_was_cut_is_read_up_to_its_last_whole_character() {
         assert_eq!(unescape_start(raw).as_deref(), text, "{}", String::from_utf8_lossy(raw));
     }
 }
+/// Regression 10.11: a key in another case passed unseen, and servers that match without case took it.
+#[test]
+fn keys_that_decide_are_refused_in_another_case() {
+    let images = [
+        r#"{"model":"m"}"#,
+        r#"{"n":1}"#,
+        r#"{"stream":false}"#,
+        r#"{"response_format":"url"}"#,
+        r#"{"prompt":"x"}"#,
+        r#"{"image":"x"}"#,
+        r#"{"images":[{"image_url":"http://x/"}]}"#,
+        r#"{"image":{"image_url":{"url":"http://x/"}}}"#,
+        r#"{"mask":{"image_url":"http://x/"}}"#,
+        r#"{"image2":"x","image3":"x","input_image":"x"}"#,
+        r#"{"reference_images":["http://x/"],"input_references":["http://x/"]}"#,
+        r#"{"init_images":["x"],"ref_images":["x"],"files":["x"]}"#,
+    ];
+    let chat = [
+        r#"{"model":"m","n":1,"stream":true}"#,
+        r#"{"messages":[{"role":"user","content":"x"}]}"#,
+        r#"{"messages":[{"content":[{"text":"x"},{"image_url":{"url":"http://x/"}},{"image":"http://x/"}]}]}"#,
+        r#"{"messages":[{"content":[{"source":{"url":"http://x/"}},{"source":{"data":"x"}}]}]}"#,
+        r#"{"messages":[{"images":[{"image_url":{"url":"http://x/"}},{"url":"http://x/"}]}]}"#,
+    ];
+    let responses = [
+        r#"{"model":"m","stream":true,"input":"x"}"#,
+        r#"{"input":[{"role":"user","content":[{"text":"x"},{"image_url":"http://x/"}]}]}"#,
+        r#"{"input":[{"output":[{"text":"x"}]},{"output":{"image_url":"http://x/"}},{"result":"x"}]}"#,
+        r#"{"tools":[{"input_image_mask":{"image_url":"http://x/"}}]}"#,
+        r#"{"prompt":{"variables":{"Image":{"image_url":"http://x/"}}}}"#,
+    ];
+    let all = [(Route::Images, &images[..]), (Route::Chat, &chat), (Route::Responses, &responses)];
+    for (route, text) in all.into_iter().flat_map(|(route, texts)| texts.iter().map(move |text| (route, *text))) {
+        assert!(scan(route, text).is_ok(), "{text}");
+        for (start, _) in text.match_indices('"') {
+            let Some((key, behind)) = text[start + 1..].split_once('"') else { continue };
+            // A variable's name is the client's own.
+            if !behind.starts_with(':') || key == "Image" {
+                continue;
+            }
+            let first = key.chars().next().unwrap();
+            let escaped = format!("\\u00{:02x}{}", first.to_ascii_uppercase() as u32, &key[1..]);
+            let mut others = vec![key.to_uppercase(), escaped];
+            others.push(format!("{}{}", first.to_ascii_uppercase(), &key[1..]));
+            others.extend(key.contains('s').then(|| key.replace('s', "\u{17f}")));
+            others.extend(key.contains('k').then(|| key.replace('k', "\u{212a}")));
+            for other in others {
+                let changed = format!("{}{other}{}", &text[..start + 1], &text[start + 1 + key.len()..]);
+                let error = scan(route, &changed).unwrap_err();
+                assert!(matches!(error, ScanError::AnotherCase(name) if name == key), "{changed}: {error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn keys_that_decide_nothing_may_have_any_case() {
+    for (route, text) in [
+        (Route::Images, r#"{"Quality":"x","metadata":{"Model":"x","Image":"x"},"MODEL_ID":"x"}"#),
+        (Route::Chat, r#"{"tools":[{"function":{"parameters":{"properties":{"URL":{},"Image_url":{},"Role":{}}}}}]}"#),
+        (Route::Chat, r#"{"Prompt":"x","messages":[{"tool_calls":[{"Model":"x"}],"content":[{"Type":"text"}]}]}"#),
+        (Route::Responses, r#"{"prompt":{"variables":{"Model":"x","URL":"x"}},"input":[{"Arguments":"x"}]}"#),
+    ] {
+        assert!(scan(route, text).is_ok(), "{text}");
+    }
+}
+
+/// Regression 10.11: a key with every letter escaped was too long to be known.
+#[test]
+fn a_key_may_be_escaped_whole() {
+    let key: String = "response_format".bytes().map(|byte| format!("\\u{byte:04x}")).collect();
+    let found = scan(Route::Images, &format!(r#"{{"{key}":"url"}}"#)).unwrap();
+    assert_eq!(found.response_format.unwrap().value, "url");
+}
