@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::{
     binary::{KEY, Site},
     harness::{
-        House,
+        House, PATIENCE,
         frames::{self, End, Frames, HEADER_LIST, STREAMS},
     },
     process::{Process, client, free_port, get},
@@ -221,15 +221,17 @@ async fn streams_that_take_nothing_hold_little_memory() {
         frames
     })
     .await;
-    while !get(site.metrics_url())
-        .await
-        .text()
-        .await
-        .unwrap()
-        .lines()
-        .any(|line| line.strip_prefix("picgate_pictures_served_total{").is_some_and(|rest| rest.ends_with(" 100")))
-    {
-    }
+    let all_served = async {
+        loop {
+            let text = get(site.metrics_url()).await.text().await.unwrap();
+            let served = text.lines().filter_map(|line| line.strip_prefix("picgate_pictures_served_total{"));
+            if served.map(|rest| rest.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum::<u64>() == 100 {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, all_served).await.expect("all in time");
     process.memory_settles().await;
     let each = process.peak_memory().saturating_sub(before) / 100;
     println!("not read: {each} bytes for each of 100 streams");
