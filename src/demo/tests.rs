@@ -438,10 +438,8 @@ async fn a_stopped_server_is_gone_and_its_port_can_be_taken_again() {
         bench.request(Method::POST, "/v1/chat/completions").body(json!({ "messages": [message] }).to_string()).send(),
     );
     bench.demo.received_at_least(2).await;
-    let start = Instant::now();
     bench.demo.stop().await;
-    assert!(waiting.await.unwrap().is_err());
-    assert!(start.elapsed() < Duration::from_secs(1));
+    assert!(waiting.await.unwrap().is_err(), "it was cut, not waited for");
     assert!(tokio::net::TcpStream::connect(addr).await.is_err());
     let listener = tokio::net::TcpListener::bind(addr).await.unwrap();
     assert_eq!(Demo::start(listener).unwrap().addr(), addr);

@@ -359,8 +359,14 @@ impl Delivery<'_> {
         if let Some(last) = piece.last() {
             self.after_cr = *last == b'\r';
         }
-        self.listening =
-            self.listening && self.session.as_downstream_mut().write_response_body(piece, end).await.is_ok();
+        if self.listening && self.session.as_downstream_mut().write_response_body(piece, end).await.is_err() {
+            self.listening = false;
+            // At the end of a request Pingora ends its HTTP/2 stream in good order. An answer that was cut because its
+            // client did not take it must not look whole.
+            if self.session.as_downstream().is_http2() {
+                self.session.as_downstream_mut().shutdown().await;
+            }
+        }
         self.silence.broken();
     }
 }

@@ -511,6 +511,26 @@ mod tests {
         assert!(MultipartScanner::new("multipart/form-data; boundary=a; boundary=b").is_err());
     }
 
+    /// Regression 10.8.
+    #[test]
+    fn there_is_an_end_to_the_bytes_of_urls() {
+        use crate::rewrite::request::MOST_URL_BYTES;
+        for (what, name, url) in [
+            ("long URLs", "image[]".to_owned(), format!("http://x/{}", "a".repeat(30_000))),
+            ("long names", format!("image[{}]", "0".repeat(15_000)), "http://x/a".to_owned()),
+        ] {
+            let part = format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{url}\r\n");
+            let scan = |times: usize| {
+                let mut scanner = MultipartScanner::new("multipart/form-data; boundary=b").unwrap();
+                scanner.push(format!("{}--b--", part.repeat(times)).as_bytes())?;
+                scanner.finish()
+            };
+            let fitting = MOST_URL_BYTES / (2 * name.len() + url.len());
+            assert_eq!(scan(fitting).unwrap().references.len(), fitting, "{what}");
+            assert_eq!(scan(fitting + 1), Err(ScanError::UrlsTooLong), "{what}");
+        }
+    }
+
     #[test]
     fn what_cannot_be_used_says_why() {
         let part = |name: &str| format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\nx\r\n");

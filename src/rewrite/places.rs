@@ -181,6 +181,9 @@ mod tests {
             return;
         }
         for step in Name::ALL.iter().map(|name| Key(*name)).chain([Index(0)]) {
+            if step == Index(0) && path.last() == Some(&Index(0)) {
+                continue; // no rule has a list in a list
+            }
             path.push(step);
             let is_known = matches!(step, Index(_)) || route.decides(path);
             let left = if is_known { Some(unknown) } else { unknown.checked_sub(1) };

@@ -109,6 +109,24 @@ impl Process {
         peak.parse::<u64>().unwrap() << 10
     }
 
+    /// The memory it has now, in bytes.
+    fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let now = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")).unwrap();
+        now.parse::<u64>().unwrap() << 10
+    }
+
+    /// Waits until it takes no more memory.
+    pub async fn memory_settles(&self) {
+        let (mut most, mut same) = (0, 0);
+        while same < 20 {
+            tokio::time::sleep(LOOK).await;
+            let now = self.memory();
+            same = if now > most { 0 } else { same + 1 };
+            most = most.max(now);
+        }
+    }
+
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }

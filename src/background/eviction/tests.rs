@@ -40,6 +40,17 @@ impl Kept {
         Self { dir: tempfile::tempdir().unwrap(), now: Moment { date, steady: Instant::now() } }
     }
 
+    /// A picture of so many bytes, nearly all of which are holes: its file takes no room on the disk of the test.
+    fn put_sparse(&self, len: u64) -> PictureId {
+        let id = self.put(MADE);
+        File::options().write(true).open(self.blob(id)).unwrap().set_len(len).unwrap();
+        let record = self.blob(id).with_extension("json");
+        let mut told: serde_json::Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+        told["bytes"] = len.into();
+        fs::write(record, told.to_string()).unwrap();
+        id
+    }
+
     fn put(&self, made: Made) -> PictureId {
         self.put_at(self.now.date - made.ago, self.now.date - made.looked, made)
     }
@@ -108,7 +119,7 @@ fn sweeper(store: &Store) -> Sweeper {
 async fn ready(store: &Store) {
     let start = Instant::now();
     while store.index_state() != IndexState::Ready {
-        assert!(start.elapsed() < Duration::from_secs(30), "the index does not come");
+        assert!(start.elapsed() < Duration::from_secs(120), "the index does not come");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -199,15 +210,71 @@ async fn a_budget_that_cannot_be_kept_costs_no_only_copy() {
     assert!(sweeper.told);
 }
 
+const TIB: u64 = 1 << 40;
+
 #[tokio::test]
 async fn a_disk_that_gets_full_is_relieved() {
     let kept = Kept::new();
-    let ids = [MADE, Made { archived: false, ..MADE }].map(|made| kept.put(made));
-    let (_store, mut sweeper) = kept.open(Some(BUCKET)).await;
-    let settings = config::Store { min_free: u64::MAX, ..settings() };
-    let swept = sweeper.tick(&settings, kept.now).await;
-    assert_eq!(swept, Swept { low_space: gone(1, 1000), ..Swept::default() });
+    let ids = [kept.put_sparse(4 * TIB), kept.put(Made { archived: false, ..MADE })];
+    let (store, mut sweeper) = kept.open(Some(BUCKET)).await;
+    let min_free = store.free_space().await.unwrap() + TIB;
+    let swept = sweeper.tick(&config::Store { min_free, ..settings() }, kept.now).await;
+    assert_eq!(swept, Swept { low_space: gone(1, 4 * TIB), ..Swept::default() });
     assert_eq!(ids.map(|id| kept.is_here(id)), [false, true]);
+}
+
+/// Regression 10.7: a `min_free` that the disk cannot have took every local copy, and helped nobody.
+#[tokio::test]
+async fn a_min_free_out_of_reach_evicts_nothing() {
+    let kept = Kept::new();
+    let ids = [kept.put_sparse(TIB), kept.put(MADE)];
+    let (store, mut sweeper) = kept.open(Some(BUCKET)).await;
+    let min_free = store.free_space().await.unwrap() + 2 * TIB;
+    for min_free in [min_free, u64::MAX] {
+        let settings = config::Store { min_free, ..settings() };
+        assert_eq!(sweeper.tick(&settings, kept.now).await, Swept::default(), "{min_free}");
+        assert!(sweeper.told);
+        sweeper.in_vain_until = None;
+    }
+    assert_eq!(ids.map(|id| kept.is_here(id)), [true, true]);
+    // The budget is another matter.
+    let settings = config::Store { min_free, max_bytes: Some(2000), ..settings() };
+    let swept = sweeper.tick(&settings, kept.now).await;
+    assert!(swept.low_space == Gone::default() && swept.over_budget.bytes >= TIB, "{swept:?}");
+}
+
+#[tokio::test]
+async fn spools_do_not_evict() {
+    let kept = Kept::new();
+    let id = kept.put_sparse(4 * TIB);
+    let (store, mut sweeper) = kept.open(Some(BUCKET)).await;
+    let before = store.lasting_free_space().await.unwrap();
+    let mut spool = store.spooler("a key").spool(None);
+    spool.write(&vec![0; 4 << 20]).await.unwrap();
+    let spooled = store.lasting_free_space().await.unwrap() - store.free_space().await.unwrap();
+    // Others write to this disk, too.
+    assert!((1 << 20..1 << 30).contains(&spooled), "{spooled}");
+    // With room for the margin as long as spools do not count.
+    let settings = config::Store { min_free: before / 2, ..settings() };
+    assert_eq!(sweeper.tick(&settings, kept.now).await, Swept::default());
+    assert!(kept.is_here(id));
+}
+
+#[test]
+fn what_goes_depends_on_what_could() {
+    let need = |budget, space, shortage| Need { budget, space, shortage };
+    for (need, evictable, expected) in [
+        (need(10, 0, 0), 0, (Pressure::Budget, 10)),
+        (need(0, 20, 15), 15, (Pressure::Space, 20)),
+        (need(0, 20, 15), 14, (Pressure::Budget, 0)),
+        (need(10, 20, 15), 15, (Pressure::Space, 20)),
+        (need(10, 20, 15), 14, (Pressure::Budget, 10)),
+        (need(30, 20, 15), 50, (Pressure::Budget, 30)),
+        // Above `min_free`, and within its margin.
+        (need(0, 5, 0), 0, (Pressure::Space, 5)),
+    ] {
+        assert_eq!(need.of(evictable), expected, "{need:?} of {evictable}");
+    }
 }
 
 #[tokio::test]

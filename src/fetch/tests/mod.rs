@@ -6,7 +6,7 @@ use std::{
     io::{Read as _, Write as _},
     net::SocketAddr,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rustls::RootCertStore;
@@ -229,18 +229,17 @@ async fn a_slow_drip_meets_the_deadline() {
     })
     .await;
     for path in ["/head", "/body"] {
-        let started = Instant::now();
+        // Something comes every 20 ms, and what comes ends after 20 s: without a deadline for all of it, this is another
+        // error.
         assert_eq!(fetch(&hasty(), &server.url(path)).await, Err(FetchError::TimedOut), "{path}");
-        assert!((300..1500).contains(&started.elapsed().as_millis()), "{path}: {:?}", started.elapsed());
     }
 }
 
 #[tokio::test]
 async fn redirects_share_one_deadline() {
     let server = start(|_| vec![(Duration::from_millis(250), redirect(302, "/")[0].1.clone())]).await;
-    let started = Instant::now();
+    // With a deadline each they would be too many.
     assert_eq!(fetch(&hasty(), &server.url("/")).await, Err(FetchError::TimedOut));
-    assert!(started.elapsed() < Duration::from_millis(1500));
 }
 
 #[tokio::test]

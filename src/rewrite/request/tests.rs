@@ -186,6 +186,66 @@ fn there_is_an_end_to_pictures_and_turns_cost_nothing() {
     assert_eq!(found.last_user, Some(2000));
 }
 
+/// Regression 10.8: 4 096 URLs of 16 KB each stayed in memory for as long as the upstream took.
+#[test]
+fn there_is_an_end_to_the_bytes_of_urls() {
+    let scan = |route, text: String| {
+        let mut scanner = RequestScanner::new(route);
+        scanner.push(text.as_bytes())?;
+        scanner.finish()
+    };
+    let url = format!("http://x/{}", "a".repeat(LONGEST_VALUE - 100));
+    for (what, route, start, each, end) in [
+        ("parts", Route::Chat, r#"{"messages":[{"content":["#, r#"{"image_url":{"url":"URL"}}"#, "]}]}"),
+        ("images of an answer", Route::Chat, r#"{"messages":[{"images":["#, r#"{"image_url":"URL"}"#, "]}]}"),
+        ("sources", Route::Chat, r#"{"messages":[{"content":["#, r#"{"source":{"url":"URL"}}"#, "]}]}"),
+        ("turns", Route::Chat, r#"{"messages":["#, r#"{"content":[{"image":"URL"}]}"#, "]}"),
+        ("a response", Route::Responses, r#"{"input":[{"content":["#, r#"{"image_url":"URL"}"#, "]}]}"),
+        ("results", Route::Responses, r#"{"input":["#, r#"{"result":"URL"}"#, "]}"),
+        ("variables", Route::Responses, r#"{"prompt":{"variables":{"a":1,"#, r#""v":{"image_url":"URL"}"#, "}}}"),
+        ("images", Route::Images, r#"{"images":["#, r#"{"image_url":"URL"}"#, "]}"),
+        ("bare base64", Route::Images, r#"{"ref_images":["#, r#""URL""#, "]}"),
+    ] {
+        let text = |times: usize| format!("{start}{}{end}", vec![each.replace("URL", &url); times].join(","));
+        let fitting = MOST_URL_BYTES / (url.len() + 100);
+        let found = scan(route, text(fitting)).unwrap();
+        assert_eq!(found.references.len(), fitting, "{what}");
+        let held: usize = found.references.iter().map(|reference| reference.url.len() + reference.path.len()).sum();
+        assert!(held <= MOST_URL_BYTES && held == found.reference_bytes, "{what}");
+        assert_eq!(scan(route, text(4000)), Err(ScanError::UrlsTooLong), "{what}");
+    }
+}
+
+/// A text is held to the same while it comes: it can be as long as the whole request.
+#[test]
+fn there_is_an_end_to_what_one_text_mentions() {
+    use crate::rewrite::{
+        conversation::{MOST_MENTION_BYTES, MOST_THOUGHTS},
+        prose::ProseReader,
+    };
+    let long = format!("![a](http://x/images/{})", "a".repeat(2000));
+    for (what, text, mentions, thoughts) in [
+        ("short mentions", "![a](http://x/images/a)".repeat(3 * MOST_PICTURES), MOST_PICTURES, 0),
+        ("long mentions", long.repeat(3 * MOST_PICTURES), MOST_MENTION_BYTES / (long.len() - 6), 0),
+        ("thoughts", "<think></think>x".repeat(3 * MOST_THOUGHTS), 0, MOST_THOUGHTS),
+        ("thoughts side by side", "<think></think>".repeat(3 * MOST_THOUGHTS), 0, 1),
+    ] {
+        let mut reader = ProseReader::default();
+        reader.push(text.as_bytes(), 0);
+        let prose = reader.finish();
+        assert_eq!((prose.mentions.len(), prose.thoughts.len()), (mentions, thoughts), "{what}");
+        let turn = format!(
+            r#"{{"messages":[{{"role":"assistant","content":"{text}"}},{{"role":"assistant","content":"{text}"}}]}}"#
+        );
+        let mut scanner = RequestScanner::new(Route::Chat);
+        scanner.push(turn.as_bytes()).unwrap();
+        let found = scanner.finish().unwrap().conversation;
+        let bytes: usize = found.mentions.iter().map(|mention| mention.url.len()).sum();
+        assert!(bytes <= MOST_MENTION_BYTES && found.mentions.len() <= MOST_PICTURES, "{what}");
+        assert!(found.thoughts.len() <= MOST_THOUGHTS, "{what}");
+    }
+}
+
 #[test]
 fn what_cannot_be_used_says_why() {
     use ScanError::*;

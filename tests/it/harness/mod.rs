@@ -11,6 +11,7 @@ mod answer;
 mod canned;
 mod direct;
 pub mod faults;
+pub mod frames;
 mod h2;
 mod halting;
 mod held;
