@@ -2,7 +2,8 @@
 //!
 //! The work is counted, not timed (`src/work.rs`). The constants are those of the worst input known, rounded up; plain
 //! inputs cost 5 to 15 per byte. An input is two bytes and a body, as for the other targets: the first byte chooses the
-//! rewriter and its rules, the second where the body is cut.
+//! rewriter and its rules, the second where the body is cut. What stands between two bytes of 1 in the body is repeated
+//! many times: what costs too much shows in long inputs, and fuzzing keeps to short ones.
 
 use super::{
     invariants::{boundary, parts, pieces, rules},
@@ -19,6 +20,14 @@ use super::{
     work,
 };
 
+/// Stands around what is repeated.
+const MARK: u8 = 1;
+/// How long it becomes.
+const GROWN: usize = 16 * 1024;
+
+/// Runs a rewriter with the rules of this number over a body, cut into these pieces.
+type Run = fn(usize, &[u8], Vec<&[u8]>) -> Vec<Event>;
+
 /// What one rewriter may look at.
 #[derive(Clone, Copy, Debug)]
 pub struct Bound {
@@ -28,7 +37,7 @@ pub struct Bound {
     /// … and besides.
     pub flat: u64,
     /// Reads the pieces of a body, by the rules of a number. Gives everything that came out of it.
-    run: fn(usize, &[u8], Vec<&[u8]>) -> Vec<Event>,
+    run: Run,
 }
 
 /// One for each rewriter.
@@ -69,11 +78,23 @@ impl Bound {
 pub fn linear(input: &[u8]) -> usize {
     let Some((choice, seed, body)) = parts(input) else { return 0 };
     let bound = BOUNDS[choice % BOUNDS.len()];
+    let body = &grown(body)[..];
     let work = bound.work(choice / BOUNDS.len(), body, pieces(body, seed));
     let most = bound.most(body.len());
     assert!(work <= most, "{}: {work} bytes looked at, of {} bytes: at most {most}", bound.name, body.len());
     assert!(!work::IS_COUNTED || work > 0 || body.is_empty(), "{}: nothing is counted", bound.name);
     usize::try_from(work * 1000 / most).expect("a share")
+}
+
+/// With what stands between two marks repeated.
+fn grown(body: &[u8]) -> Vec<u8> {
+    let mut parts = body.splitn(3, |byte| *byte == MARK);
+    match [(); 3].map(|()| parts.next()) {
+        [Some(before), Some(unit), Some(behind)] if !unit.is_empty() => {
+            [before, &unit.repeat(GROWN.div_ceil(unit.len())), behind].concat()
+        }
+        _ => body.to_vec(),
+    }
 }
 
 /// With any number of pictures, with one at most, and with none.

@@ -247,6 +247,13 @@ impl<'a> Plain<'a> {
         while let Some(at) = rest.to_ascii_lowercase().find(TRIGGER) {
             let (before, uri) = rest.split_at(at);
             out += before;
+            // A scheme does not begin in the middle of a word (RFC 3986, section 3.1).
+            if text[..text.len() - uri.len()].ends_with(is_of_word) {
+                let (first, behind) = uri.split_at(1);
+                out += first;
+                rest = behind;
+                continue;
+            }
             match prefix(uri) {
                 Ok(len) => {
                     let (taken, bytes) = payload(&uri[len..]);
@@ -293,6 +300,11 @@ pub fn each(value: &mut Value, path: &str, f: &mut impl FnMut(&mut Value)) {
     if let Some(value) = value.get_mut(key) {
         each(value, rest.strip_prefix('.').unwrap_or(rest), f);
     }
+}
+
+/// Whether a scheme may go on with this character.
+fn is_of_word(character: char) -> bool {
+    character.is_ascii_alphanumeric() || "+-.".contains(character)
 }
 
 fn is_http(text: &str) -> bool {

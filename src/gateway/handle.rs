@@ -95,7 +95,7 @@ impl Gateway {
             Route::Deletion => self.delete_picture(session, ctx, &client).await?,
             Route::Models | Route::Model => self.models(session, ctx, route, &settings).await?,
             Route::WrongMethod => {
-                let error = Error::new(Code::MethodNotAllowed, "This endpoint takes POST requests.");
+                let error = Error::new(Code::MethodNotAllowed, "This endpoint does not take requests of this method.");
                 respond::error(session, ctx, &error).await?;
             }
             _ => match pass(session, &settings) {

@@ -7,6 +7,9 @@ use crate::exchange::ApiRoute;
 
 const MODELS: &str = "/v1/models";
 const MODEL: &str = "/v1/models/";
+/// Methods of requests that pass.
+const PASSING: [Method; 7] =
+    [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
 
 /// What a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,11 +66,13 @@ impl Route {
         match ApiRoute::of(path) {
             Some(route) if *method == Method::POST => Self::Exchange(route),
             // Stored completions can be listed.
-            Some(ApiRoute::Chat | ApiRoute::Responses) => Self::Pass,
+            Some(ApiRoute::Chat | ApiRoute::Responses) if PASSING.contains(method) => Self::Pass,
             Some(_) => Self::WrongMethod,
             None if reads && path == MODELS => Self::Models,
             None if reads && path.starts_with(MODEL) => Self::Model,
-            None => Self::Pass,
+            // TRACE would answer with the operator's key, and CONNECT opens a tunnel.
+            None if PASSING.contains(method) => Self::Pass,
+            None => Self::WrongMethod,
         }
     }
 
@@ -106,6 +111,9 @@ mod tests {
             ("GET", "/v1/models/org/name", Route::Model),
             ("DELETE", "/v1/models/x", Route::Pass),
             ("POST", "/v1/embeddings", Route::Pass),
+            ("TRACE", "/v1/embeddings", Route::WrongMethod),
+            ("TRACE", "/v1/chat/completions", Route::WrongMethod),
+            ("CONNECT", "/v1/files", Route::WrongMethod),
             ("GET", "/images/x.png", Route::Picture),
             ("DELETE", "/images/x.png", Route::Deletion),
             ("GET", "/admin", Route::Admin),

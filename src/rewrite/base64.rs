@@ -68,9 +68,11 @@ impl Decoder {
     /// The characters of the group that is not complete yet. Their bytes have not been given out.
     pub fn pending(&self) -> Vec<u8> {
         work::looked_at(1 + self.filled);
-        let padding = if self.filled > 0 { self.padding } else { 0 };
-        let written = self.group.iter().take(self.filled).copied();
-        written.chain(std::iter::repeat_n(b'=', padding)).collect()
+        let mut pending = self.group.get(..self.filled).unwrap_or_default().to_vec();
+        if self.filled > 0 {
+            pending.resize(self.filled + self.padding, b'=');
+        }
+        pending
     }
 
     /// The bytes of the group that is not complete yet, were the text to end here.

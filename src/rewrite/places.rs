@@ -71,24 +71,25 @@ impl Route {
             },
             Route::Chat => match path {
                 [Key(Messages)] => true,
-                [Key(Messages), Index(_), rest @ ..] => match rest {
-                    [Key(Role | Content | Images)] => true,
-                    [Key(Content), Index(_), Key(Text | Source)] => true,
-                    [Key(Content | Images), Index(_), Key(ImageUrl | Image)] => true,
-                    [Key(Content | Images), Index(_), Key(ImageUrl | Image), Key(Url)] => true,
-                    [Key(Images), Index(_), Key(Url)] => true,
-                    [Key(Content), Index(_), Key(Source), Key(Url | Data)] => true,
-                    _ => false,
-                },
+                [Key(Messages), Index(_), rest @ ..] => matches!(
+                    rest,
+                    [Key(Role | Content | Images)]
+                        | [Key(Content), Index(_), Key(Text | Source)]
+                        | [Key(Content | Images), Index(_), Key(ImageUrl | Image)]
+                        | [Key(Content | Images), Index(_), Key(ImageUrl | Image), Key(Url)]
+                        | [Key(Images), Index(_), Key(Url)]
+                        | [Key(Content), Index(_), Key(Source), Key(Url | Data)]
+                ),
                 _ => false,
             },
             Route::Responses => match path {
                 [Key(Input | Tools | Prompt)] => true,
-                [Key(Input), Index(_), rest @ ..] => match rest {
-                    [Key(Role | Content | Output | ImageUrl | CallResult)] => true,
-                    [Key(Content | Output), Index(_), Key(Text | ImageUrl)] | [Key(Output), Key(ImageUrl)] => true,
-                    _ => false,
-                },
+                [Key(Input), Index(_), rest @ ..] => matches!(
+                    rest,
+                    [Key(Role | Content | Output | ImageUrl | CallResult)]
+                        | [Key(Content | Output), Index(_), Key(Text | ImageUrl)]
+                        | [Key(Output), Key(ImageUrl)]
+                ),
                 [Key(Tools), Index(_), Key(InputImageMask)] => true,
                 [Key(Tools), Index(_), Key(InputImageMask), Key(ImageUrl)] => true,
                 // The names of variables are the client's own.

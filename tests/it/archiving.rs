@@ -370,8 +370,10 @@ async fn a_picture_the_bucket_does_not_take_does_not_hold_up_the_others() {
             place.picture(&format!("{fault:?} {n}")).await;
         }
         let second = archiver.round().await;
-        assert_eq!(second, Round { archived: 20, ..Round::default() });
-        assert_eq!(archiver.round().await.troublesome, 1, "others went well: it is its own trouble");
+        assert_eq!((second.archived, second.waiting), (20, 0));
+        // On a slow machine the second round tries it again, behind the others.
+        let third = archiver.round().await;
+        assert_eq!(second.troublesome + third.troublesome, 1, "others went well: it is its own trouble");
         let tried = place.faults.count("PUT", &format!("{stuck}.png"));
         assert_eq!(archiver.round().await, Round::default(), "it rests");
         assert_eq!(place.faults.count("PUT", &format!("{stuck}.png")), tried);

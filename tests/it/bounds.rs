@@ -111,7 +111,9 @@ fn ever_more_choices_hold_no_more_text() {
         format!("data: {{\"choices\":[{{\"index\":{index},\"delta\":{{\"content\":\"{start}\"}}}}]}}\n\n").into_bytes()
     };
     let mut rewriter = StreamRewriter::new(Rules::new(Shape::Chat, Form::Url));
-    let renderer = assert_holds(|piece| rewriter.push(piece), (0..5000).map(delta), 64 * start.len());
+    // Events wait up to 64 KiB; from then on, of 64 choices at most.
+    let most = (64 << 10) + 64 * start.len();
+    let renderer = assert_holds(|piece| rewriter.push(piece), (0..5000).map(delta), most);
     assert!(!renderer.out.is_empty());
 }
 

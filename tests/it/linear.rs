@@ -385,7 +385,7 @@ impl Row {
 /// Regression 10.3: base64 in lines of four characters, filler like delimiters, and other bodies made to be looked at again
 /// and again cost a worker seconds for each megabyte.
 fn check(rows: Vec<Row>) {
-    assert!(work::IS_COUNTED, "tests are built with debug assertions");
+    const { assert!(work::IS_COUNTED, "tests are built with debug assertions") };
     let (mut costs, mut faults) = (Vec::new(), Vec::new());
     for row in rows {
         for piece in [1, 1 << 20] {

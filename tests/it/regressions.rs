@@ -177,7 +177,7 @@ fn r11_a_picture_behind_a_broken_one_is_found_however_it_is_cut() {
     let picture = fixture("img/px2.png");
     let uri = format!("data:image/png;base64,{}", encoded(&picture));
     let delta = |text: &str| format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n");
-    let broken = format!("data:image/png;base64,{}", "z".repeat(40));
+    let broken = format!("data:image/png;base64,{}/", "z".repeat(40));
     for size in [1, 7, 60, 90, usize::MAX] {
         let got = rewritten(&delta(&format!("{broken}{uri} ")), size);
         assert_eq!(got, delta(&format!("{broken}{} ", url(&picture))), "pieces of {size}");
