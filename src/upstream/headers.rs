@@ -172,14 +172,18 @@ pub fn for_upstream(client: &HeaderMap, request_id: &str, upstream: &Upstream) -
     let mut headers = HeaderMap::with_capacity(client.len() + upstream.headers.len() + 1);
     for (name, value) in client {
         let ends_here = named.iter().any(|named| named.eq_ignore_ascii_case(name.as_str()));
-        let holds_key = || keys.iter().any(|key| memchr::memmem::find(value.as_bytes(), key).is_some());
-        if ends_here || !goes_up(name.as_str(), upstream) || holds_key() {
+        if ends_here || !goes_up(name.as_str(), upstream) {
             continue;
         }
-        if name == header::SEC_WEBSOCKET_PROTOCOL {
-            headers.extend(without_keys(value).map(|value| (name.clone(), value)));
-        } else {
-            headers.append(name.clone(), value.clone());
+        let value = match name {
+            &header::SEC_WEBSOCKET_PROTOCOL => without_keys(value),
+            _ => Some(value.clone()),
+        };
+        let holds_key = |value: &HeaderValue| {
+            keys.iter().any(|key| memchr::memmem::find(value.as_bytes(), key).is_some())
+        };
+        if let Some(value) = value.filter(|value| !holds_key(value)) {
+            headers.append(name.clone(), value);
         }
     }
     if let Ok(id) = HeaderValue::from_str(request_id) {

@@ -175,8 +175,8 @@ async fn streams_that_take_nothing_hold_little_memory() {
     let address = SocketAddr::from(([127, 0, 0, 1], tls));
     for (what, connections, block, body, most) in [
         ("refused", 1, frames::get("/v1/models", None, 0), None, 64),
-        ("fields", CONNECTIONS, frames::get("/v1/models", None, BOMB), None, 8),
-        ("fewer fields", CONNECTIONS, frames::get("/v1/models", None, 470), None, 8),
+        ("fields", CONNECTIONS, frames::get("/v1/models", None, BOMB), None, 16),
+        ("fewer fields", CONNECTIONS, frames::get("/v1/models", None, 470), None, 16),
         ("fields that are taken", CONNECTIONS, frames::get("/v1/models", None, 100), None, 64),
         ("a picture", CONNECTIONS, frames::get(&picture, None, 0), None, 64),
         ("a chat", 1, frames::post("/v1/chat/completions", KEY), Some(stream.to_string()), 256),

@@ -1,16 +1,14 @@
 //! Uploads on their way take a bounded part of the disk, and nobody else pays for them.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use http::Method;
 use serde_json::json;
+use tokio::{io::AsyncWriteExt as _, net::TcpStream, task::JoinHandle};
 
 use crate::{
     binary::{KEY, Site},
-    harness::{
-        House, until,
-        wire::{Wire, post_head},
-    },
+    harness::{House, until, wire::post_head},
     process::{Process, client},
     room::Room,
 };
@@ -27,13 +25,31 @@ fn head(key: &str, len: usize) -> String {
     post_head("/v1/chat/completions", &more).replace(crate::harness::KEY, key)
 }
 
-/// An upload that has sent so much of itself, and stalls.
-async fn stalled(house: &House, key: &str, bytes: usize) -> Wire {
-    let mut wire = Wire::to(house).await;
-    let body = chat_of(bytes);
-    wire.send(head(key, body.len() + 1)).await;
-    wire.send(&body).await;
-    wire
+/// Bytes that a stalled upload still owes.
+const OWED: usize = 10_000;
+
+/// An upload that has sent so much of itself and goes on by a byte now and then, until this is dropped.
+struct Stalled(JoinHandle<()>);
+
+impl Stalled {
+    async fn new(address: &str, key: &str, bytes: usize) -> Self {
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        let body = chat_of(bytes);
+        // One that is refused is reset at the end of its answer.
+        let _ = socket.write_all((head(key, body.len() + OWED) + &body).as_bytes()).await;
+        Self(tokio::spawn(async move {
+            // A body may pause for 30 s.
+            while socket.write_all(b" ").await.is_ok() {
+                tokio::time::sleep(Duration::from_secs(3)).await;
+            }
+        }))
+    }
+}
+
+impl Drop for Stalled {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 async fn chat(house: &House, key: &str, bytes: usize) -> crate::harness::Answer {
@@ -59,8 +75,11 @@ async fn stalled_uploads_stay_within_the_budget_of_their_key_and_of_all() {
         .line("limits: { spool: 24MiB, spool_per_key: 16MiB }")
         .start()
         .await;
-    let mine =
-        [stalled(&house, crate::harness::KEY, 7 * MIB).await, stalled(&house, crate::harness::KEY, 7 * MIB).await];
+    let address = house.addr().to_string();
+    let mut mine = Vec::new();
+    for _ in 0..2 {
+        mine.push(Stalled::new(&address, crate::harness::KEY, 7 * MIB).await);
+    }
     until("both are on the disk", || on_disk(house.data_dir()) > 13 << 20).await;
     for (key, bytes, setting) in
         [(crate::harness::KEY, 7 * MIB, "limits.spool_per_key"), (OTHER, 12 * MIB, "limits.spool")]
@@ -94,7 +113,6 @@ async fn fetched_pictures_count_and_answers_do_not_fail_for_it() {
 /// Regression 10.7: five uploads of one key that stall took all of a small disk, and nobody could keep a picture.
 #[tokio::test(flavor = "multi_thread")]
 async fn stalled_uploads_leave_a_small_disk_to_others() {
-    use tokio::io::AsyncWriteExt as _;
     const UPLOAD: usize = 20 << 20;
     let keys = format!("  keys: [ {{ name: test, key: {KEY} }}, {{ name: other, key: {OTHER} }} ]\n");
     let site = Site::new(&format!("{keys}  store: {{ min_free: 12MiB }}\n")).await;
@@ -102,14 +120,9 @@ async fn stalled_uploads_leave_a_small_disk_to_others() {
     let mut process = Process::start(&mut room.inside(&site.command("run")));
     process.answers(&site.url("/healthz")).await;
     let address = site.url("").strip_prefix("http://").unwrap().to_owned();
-    let body = chat_of(UPLOAD);
     let mut stalled = Vec::new();
     for _ in 0..5 {
-        let mut socket = tokio::net::TcpStream::connect(&address).await.unwrap();
-        // One that is refused is reset at the end of its answer.
-        let _ = socket.write_all(head(KEY, body.len() + 1).as_bytes()).await;
-        let _ = socket.write_all(body.as_bytes()).await;
-        stalled.push(socket);
+        stalled.push(Stalled::new(&address, KEY, UPLOAD).await);
     }
     process.logs_times("StorageFull", 4);
     let generate = json!({ "model": "demo-image", "prompt": "a fox bytes:2000000" }).to_string();
