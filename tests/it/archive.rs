@@ -274,9 +274,9 @@ async fn an_upload_that_stops_moving_is_given_up() {
 
 #[tokio::test]
 async fn a_slow_upload_that_moves_is_waited_for() {
-    let limits = Limits { idle: Duration::from_millis(700), ..impatient() };
+    let limits = impatient();
     let (faults, bucket) = faulty("slow upload/", limits).await;
-    faults.inject("PUT", Fault::SlowUpload(MIB, Duration::from_millis(250)));
+    faults.inject("PUT", Fault::SlowUpload(MIB, limits.idle / 4));
     let since = Instant::now();
     put(&bucket, &noise(1, 14 * MIB)).await.unwrap();
     assert!(since.elapsed() > 3 * limits.idle, "not slow enough to prove it");
@@ -287,7 +287,7 @@ async fn a_slow_answer_that_moves_is_waited_for() {
     let (faults, bucket) = faulty("slow/", impatient()).await;
     let bytes = noise(1, 60_000);
     let id = put(&bucket, &bytes).await.unwrap();
-    faults.inject("GET", Fault::Slow(1000, Duration::from_millis(40)));
+    faults.inject("GET", Fault::Slow(1000, impatient().idle / 40));
     let since = Instant::now();
     assert!(read(&bucket, id).await.unwrap() == bytes);
     assert!(since.elapsed() > impatient().idle, "not slow enough to prove it");
@@ -295,7 +295,7 @@ async fn a_slow_answer_that_moves_is_waited_for() {
 
 #[tokio::test]
 async fn the_first_bytes_are_there_before_the_last() {
-    let (faults, bucket) = faulty("early/", Limits { idle: Duration::from_millis(300), ..impatient() }).await;
+    let (faults, bucket) = faulty("early/", impatient()).await;
     let bytes = noise(1, 500_000);
     let id = put(&Seaweed::shared().await.bucket("early/"), &bytes).await.unwrap();
     faults.inject("GET", Fault::HangAfter(1000));
@@ -313,7 +313,7 @@ async fn the_first_bytes_are_there_before_the_last() {
 
 #[tokio::test]
 async fn an_answer_that_is_cut_is_an_error_and_not_an_end() {
-    let (faults, bucket) = faulty("cut/", impatient()).await;
+    let (faults, bucket) = faulty("cut/", Limits::default()).await;
     let id = put(&bucket, &noise(1, 500_000)).await.unwrap();
     faults.inject("GET", Fault::CutAfter(200_000));
     let error = read(&bucket, id).await.unwrap_err();
@@ -324,7 +324,7 @@ async fn an_answer_that_is_cut_is_an_error_and_not_an_end() {
 
 #[tokio::test]
 async fn trouble_of_the_service_is_told_by_meaning_and_tried_once() {
-    let (faults, bucket) = faulty("busy/", impatient()).await;
+    let (faults, bucket) = faulty("busy/", Limits::default()).await;
     for (status, code) in [(503, "SlowDown"), (500, "InternalError"), (429, "TooManyRequests"), (502, "")] {
         faults.inject_times(1, "PUT", Fault::Answer(status, code));
         let bytes = noise(u64::from(status), 1000);
@@ -342,7 +342,7 @@ async fn trouble_of_the_service_is_told_by_meaning_and_tried_once() {
 
 #[tokio::test]
 async fn an_object_that_arrives_damaged_does_not_count() {
-    let (faults, bucket) = faulty("damaged/", Limits { whole: 6 << 20, part: 5 << 20, ..impatient() }).await;
+    let (faults, bucket) = faulty("damaged/", Limits { whole: 6 << 20, part: 5 << 20, ..Limits::default() }).await;
     // One piece: the service sees it by `Content-MD5`. Parts: we see it by the ETag, and by reading it back.
     for len in [300_000, 11 * MIB] {
         faults.inject_times(1, "PUT", Fault::FlipUpload(123_456));
@@ -354,7 +354,7 @@ async fn an_object_that_arrives_damaged_does_not_count() {
 
 #[tokio::test]
 async fn a_strange_etag_costs_a_download_and_no_more() {
-    let (faults, bucket) = faulty("etags/", impatient()).await;
+    let (faults, bucket) = faulty("etags/", Limits::default()).await;
     for (n, etag) in ["\"opaque\"", "\"00000000000000000000000000000000\""].into_iter().enumerate() {
         faults.inject("HEAD", Fault::Etag(etag));
         let bytes = noise(n as u64, 300_000);
@@ -395,7 +395,7 @@ async fn a_probe_tells_every_step_and_leaves_nothing() {
     assert_eq!(steps.iter().map(|step| step.name).collect::<Vec<_>>(), ["list", "put", "head", "get", "delete"]);
     assert!(steps.iter().all(|step| step.is_done()), "{steps:?}");
 
-    let (faults, bucket) = faulty("probe/", impatient()).await;
+    let (faults, bucket) = faulty("probe/", Limits::default()).await;
     faults.inject("PUT", Fault::Answer(403, "AccessDenied"));
     let steps = bucket.probe().await;
     assert!(steps[0].is_done() && steps[4].is_done(), "{steps:?}");

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::{
     binary::{KEY, Site},
     harness::{
-        House,
+        House, PATIENCE,
         seaweed::{ACCESS_KEY, BUCKET, SECRET_KEY, Seaweed},
         until,
     },
@@ -111,7 +111,7 @@ async fn metric(site: &Site, line: &str) -> bool {
 async fn until_metric(site: &Site, line: &str) {
     let start = Instant::now();
     while !metric(site, line).await {
-        assert!(start.elapsed() < Duration::from_secs(30), "no {line}");
+        assert!(start.elapsed() < PATIENCE, "no {line}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -8,6 +8,7 @@ use std::{
 
 use crate::{
     binary::{KEY, Site},
+    harness::PATIENCE,
     load::{Dice, Kind, Load, Outcome, Seen, all_there, ask},
     process::{Process, client, get},
     room::Room,
@@ -42,7 +43,7 @@ async fn one(site: &Site, kind: Kind) -> Outcome {
 async fn until_kept(site: &Site, process: &Process) -> Duration {
     let since = Instant::now();
     while !one(site, Kind::Large).await.is_good() {
-        assert!(since.elapsed() < Duration::from_secs(60), "{}", process.stderr());
+        assert!(since.elapsed() < PATIENCE, "{}", process.stderr());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     since.elapsed()

@@ -14,7 +14,7 @@ use picgate::picture::PictureId;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::{binary::KEY, process::client};
+use crate::{binary::KEY, harness::PATIENCE, process::client};
 
 /// What one request came to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -141,7 +141,7 @@ impl Seen {
             if now > before {
                 (since, before) = (std::time::Instant::now(), now);
             }
-            assert!(since.elapsed() < Duration::from_secs(60), "{what}: not {times} times, but {:?}", self.outcomes());
+            assert!(since.elapsed() < PATIENCE, "{what}: not {times} times, but {:?}", self.outcomes());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

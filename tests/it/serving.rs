@@ -233,7 +233,7 @@ async fn narrow(house: &House, request: &str) -> TcpStream {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_takes_nothing_is_dropped() {
     let house = House::builder()
-        .line("limits: { send_timeout: 300ms }")
+        .line("limits: { send_timeout: 2s }")
         .line("store: { durability: process, min_free: 0, memory_cache: 512MiB }")
         .start()
         .await;

@@ -95,7 +95,9 @@ async fn check_passes_beside_a_running_gateway_and_for_another_user() {
     crate::binary::set_mode(folder.path(), 0o755);
     crate::binary::set_mode(&file, 0o644);
     let binary = folder.path().join("picgate");
-    std::fs::copy(env!("CARGO_BIN_EXE_picgate"), &binary).unwrap();
+    // By another process: one that another test starts just now would have our file open for writing, and then it cannot
+    // be run.
+    assert!(Command::new("cp").arg(env!("CARGO_BIN_EXE_picgate")).arg(&binary).status().unwrap().success());
     let mut command = Command::new(binary);
     command.args(["check", "-c", file.to_str().unwrap()]).env("UPSTREAM_KEY", "sk-upstream").uid(65534).gid(65534);
     let (code, _, stderr) = run(command).await;

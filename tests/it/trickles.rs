@@ -153,13 +153,15 @@ async fn an_answer_without_end_does_not_outlive_its_client_for_long() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_that_trickles_is_a_timeout() {
     let faults = Faults::before(Seaweed::shared().await.addr()).await;
-    let limits = Limits { idle: Duration::from_millis(400), pace: 1 << 20, ..Limits::default() };
-    let bucket = Bucket::with_limits(&archive_at(faults.addr(), "trickles/"), limits).unwrap();
+    let archive = archive_at(faults.addr(), "trickles/");
+    let limits = Limits { idle: Duration::from_millis(1500), pace: 1 << 20, ..Limits::default() };
+    let bucket = Bucket::with_limits(&archive, limits).unwrap();
+    let patient = Bucket::new(&archive).unwrap();
     let bytes = vec![7; 20_000];
     let id = PictureId::of(&bytes);
     let meta = picgate::archive::Meta { created: std::time::UNIX_EPOCH, model: None };
-    bucket.put_picture(id, Format::Png, &Source::bytes(bytes.clone()), &meta).await.unwrap();
-    bucket.put_record(id, vec![b' '; 10_000]).await.unwrap();
+    patient.put_picture(id, Format::Png, &Source::bytes(bytes.clone()), &meta).await.unwrap();
+    patient.put_record(id, vec![b' '; 10_000]).await.unwrap();
 
     let ends = |what: &'static str, error: Option<ArchiveError>| {
         assert!(matches!(error, Some(ArchiveError::Timeout(_))), "{what}: {error:?}");
@@ -186,7 +188,7 @@ async fn a_bucket_that_trickles_is_a_timeout() {
     faults.heal();
     // What is merely slow is none: the same picture at its own pace.
     faults.inject("GET", Fault::Slow(4096, Duration::from_millis(1)));
-    let whole = bucket.open(id, Format::Png, None).await.unwrap();
+    let whole = patient.open(id, Format::Png, None).await.unwrap();
     let pieces: Vec<Bytes> = futures_util::TryStreamExt::try_collect(whole.into_stream()).await.unwrap();
     assert_eq!(pieces.concat(), bytes);
 }

@@ -14,7 +14,7 @@ use picgate::{
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
-use crate::process::client;
+use crate::process::{client, free_port};
 
 pub const ACCESS_KEY: &str = "picgate-test-key-id";
 pub const SECRET_KEY: &str = "picgate-test-secret-0123456789";
@@ -22,7 +22,7 @@ pub const SECRET_KEY: &str = "picgate-test-secret-0123456789";
 pub const BUCKET: &str = "pics";
 
 /// It is up after three seconds on an idle machine.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(180);
 const LOOK: Duration = Duration::from_millis(50);
 /// Runs a program, and kills it when this process ends, however it does: then stdin ends. SeaweedFS may take minutes over
 /// a TERM. `$1`: a folder to remove afterwards, or nothing.
@@ -65,7 +65,7 @@ impl Seaweed {
         );
         std::fs::write(dir.join("s3.json"), identity).unwrap();
         std::fs::create_dir(dir.join("data")).unwrap();
-        let mut server = Self { dir, ports: free_ports(), running: None, _own: own };
+        let mut server = Self { dir, ports: std::array::from_fn(|_| free_port()), running: None, _own: own };
         server.start().await;
         server
     }
@@ -163,19 +163,8 @@ pub fn archive_at(addr: SocketAddr, prefix: &str) -> Archive {
     }
 }
 
-/// Limits for tests of silence: short, but long beside what a busy machine takes to send a few bytes.
+/// Limits for tests of silence: short, but long beside what a busy machine takes to send a few bytes. Where a server has
+/// to answer, the usual ones are right.
 pub fn impatient() -> Limits {
-    Limits { idle: Duration::from_millis(1500), ..Limits::default() }
-}
-
-/// Ports below those the kernel hands out for connections: nobody takes one between this look and the server's start.
-fn free_ports() -> [u16; 8] {
-    let mut random = [0; 2];
-    let mut taken = Vec::new();
-    while taken.len() < 8 {
-        getrandom::fill(&mut random).unwrap();
-        let port = 10_000 + u16::from_le_bytes(random) % 20_000;
-        taken.extend(std::net::TcpListener::bind(("127.0.0.1", port)));
-    }
-    std::array::from_fn(|i| taken[i].local_addr().unwrap().port())
+    Limits { idle: Duration::from_secs(3), ..Limits::default() }
 }
