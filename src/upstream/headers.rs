@@ -179,9 +179,8 @@ pub fn for_upstream(client: &HeaderMap, request_id: &str, upstream: &Upstream) -
             &header::SEC_WEBSOCKET_PROTOCOL => without_keys(value),
             _ => Some(value.clone()),
         };
-        let holds_key = |value: &HeaderValue| {
-            keys.iter().any(|key| memchr::memmem::find(value.as_bytes(), key).is_some())
-        };
+        let holds_key =
+            |value: &HeaderValue| keys.iter().any(|key| memchr::memmem::find(value.as_bytes(), key).is_some());
         if let Some(value) = value.filter(|value| !holds_key(value)) {
             headers.append(name.clone(), value);
         }
