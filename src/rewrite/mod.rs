@@ -38,4 +38,4 @@ mod testing;
 pub mod text;
 mod texts;
 
-pub use event::{Event, Events, Fill, Slot};
+pub use event::{Event, Events, Fill, HeldText, Slot};
