@@ -55,8 +55,9 @@ impl Gateway {
             Route::Admin => self.admin(session, ctx).await?,
             Route::Other => return Ok(Handled::NotOurs),
             Route::OddPath => {
-                let error = Error::new(Code::InvalidRequest, "The path of this request is not in its plain form.");
-                respond::error(session, ctx, &error).await?;
+                let message = "The path of this request can be read as another path. Send it without dot segments, empty \
+                               segments, backslashes and needless escapes.";
+                respond::error(session, ctx, &Error::new(Code::InvalidRequest, message)).await?;
             }
             Route::Models | Route::Model | Route::Exchange(_) | Route::WrongMethod | Route::Pass | Route::Deletion => {
                 let settings = self.core.settings();
