@@ -9,7 +9,7 @@
 
 use std::cell::Cell;
 
-/// Whether this build counts.
+/// `true` in builds that count.
 pub const IS_COUNTED: bool = cfg!(debug_assertions);
 
 thread_local! {

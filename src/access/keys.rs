@@ -44,7 +44,7 @@ pub struct StoredKey {
 }
 
 impl StoredKey {
-    /// What is stored of a key.
+    /// The stored form of a key.
     pub fn of(name: &str, key: &str) -> Self {
         Self { name: name.to_owned(), hash: blake3::hash(key.as_bytes()).to_hex().to_string() }
     }

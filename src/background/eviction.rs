@@ -97,7 +97,7 @@ enum Pressure {
     Space,
 }
 
-/// How many bytes must go.
+/// Bytes that must go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Need {
     /// For `max_bytes`.
@@ -221,7 +221,7 @@ impl Sweeper {
         }
     }
 
-    /// How many bytes must go. `None`: none, or none may.
+    /// Bytes that must go. `None`: none, or none may.
     async fn need(&self, settings: &config::Store) -> Option<Need> {
         self.store.archive()?;
         let counts = self.store.counts().await.ok()?;
@@ -387,12 +387,12 @@ impl Pages {
 // === impl Need ===
 
 impl Need {
-    /// Whether evicting so many bytes would leave the disk below `min_free`.
+    /// `true` if the disk stays below `min_free` after so many bytes are evicted.
     fn is_out_of_reach(&self, evictable: u64) -> bool {
         evictable < self.shortage
     }
 
-    /// Why pictures go, and how many bytes, when so many could.
+    /// The reason for which pictures go, and the bytes that go, when so many could.
     fn of(&self, evictable: u64) -> (Pressure, u64) {
         let space = if self.is_out_of_reach(evictable) { 0 } else { self.space };
         (if self.budget >= space { Pressure::Budget } else { Pressure::Space }, self.budget.max(space))

@@ -43,7 +43,7 @@ pub(super) fn whole(path: &Path) -> Result<(Config, ServerSettings), Failure> {
     Err(Failure::config(lines.join("\n")))
 }
 
-/// What is wrong with the certificates and keys of the listeners.
+/// Mistakes in the certificates and keys of the listeners.
 pub(super) fn pairs(config: &Config) -> Vec<String> {
     let mut mistakes = Vec::new();
     for (number, listen) in config.listen.iter().enumerate() {

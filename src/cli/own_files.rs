@@ -48,7 +48,7 @@ impl OwnFiles {
     }
 }
 
-/// Whether both lead to one folder: `./data` is `data`.
+/// `true` if both paths lead to one folder: `./data` is `data`.
 fn is_same(one: &Path, other: &Path) -> bool {
     match (one.canonicalize(), other.canonicalize()) {
         (Ok(one), Ok(other)) => one == other,

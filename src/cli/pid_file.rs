@@ -21,7 +21,7 @@ pub(super) struct PidFile {
     written: Arc<OnceLock<File>>,
 }
 
-/// What a pid file says.
+/// The content of a pid file.
 #[derive(Debug)]
 enum Found {
     Running(Pid, File),

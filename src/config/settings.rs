@@ -170,7 +170,7 @@ impl HeaderPattern {
         Self(pattern.into().to_ascii_lowercase())
     }
 
-    /// Whether this name, in small letters, is meant.
+    /// `true` if the pattern means this name. The name is in small letters.
     pub fn matches(&self, name: &str) -> bool {
         match self.0.strip_suffix('*') {
             Some(start) => name.starts_with(start),

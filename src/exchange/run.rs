@@ -114,12 +114,12 @@ async fn run(core: Arc<Core>, settings: Arc<Settings>, request: Request, plan: P
     let policy = Policy { route: request.route, key: &request.client.name, images, chat };
     let inlined = inline(&core, &settings, policy, &request.received.findings).await?;
 
-    sent.set();
     let mut failed: Option<Error> = None;
     // The best there is so far: an upstream that says when to come back.
     let mut refused = None;
     for to in plan.destinations() {
         let body = compose(&request.received, &inlined, &to, settings.config.limits.upstream_body)?;
+        sent.set();
         match send(&core, &settings, &request, &body, &to).await {
             Ok(answer) if retry::after_status(answer.status) => {
                 log::warn!("{}: upstream {} answered {}", request.request_id, to.upstream.name, answer.status);

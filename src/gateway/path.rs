@@ -4,7 +4,7 @@
 //! another thing there would reach, with the operator's key, what lies beside the upstream's base path; or an intercepted
 //! route by another name. So a path is judged as the most lenient server would read it.
 
-/// How often a path is decoded. Nobody encodes a path more often for a good reason, and each turn reads it once.
+/// Most turns in which a path is decoded. Nobody encodes a path more often for a good reason, and each turn reads it once.
 const MOST_DECODINGS: usize = 4;
 
 /// The path as the most lenient server reads it: decoded until nothing changes, without parameters (`;…`, RFC 3986, section

@@ -90,7 +90,7 @@ impl Route {
     }
 }
 
-/// Whether requests for this path never pass as they are.
+/// `true` if requests for this path never pass as they are.
 fn is_answered_here(path: &str) -> bool {
     ApiRoute::of(path).is_some() || path == MODELS || path.starts_with(MODEL)
 }

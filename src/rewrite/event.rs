@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::work;
 
-/// How many bytes of stream events wait at most, about.
+/// Most bytes of stream events that wait, about.
 const MOST_WAITING: usize = 64 * 1024;
 
 /// One thing a rewriter found, in the order of the input.
@@ -180,7 +180,7 @@ impl Events {
         }
     }
 
-    /// Whether events of the stream wait.
+    /// `true` while events of the stream wait.
     pub fn is_waiting(&self) -> bool {
         self.waiting.is_some()
     }

@@ -45,12 +45,12 @@ impl TextScanner {
         self.candidate.is_some() || !self.hold.is_empty()
     }
 
-    /// Whether the text so far ends with a character of a word: no URI begins right behind it.
+    /// `true` if the text so far ends with a character of a word: no URI begins right behind it.
     pub fn is_in_word(&self) -> bool {
         self.in_word
     }
 
-    /// Whether a picture has begun that has not ended.
+    /// `true` once a picture has begun, until it ends.
     pub fn has_picture(&self) -> bool {
         self.candidate.as_ref().is_some_and(Candidate::is_picture)
     }

@@ -120,7 +120,7 @@ impl Texts {
         !self.open.is_empty()
     }
 
-    /// What text is held back.
+    /// The kind of text that is held back.
     pub(super) fn held(&self) -> HeldText {
         if self.open.is_empty() {
             HeldText::None

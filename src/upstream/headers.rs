@@ -1,8 +1,8 @@
 //! Which headers travel.
 //!
 //! Both ways and both directions are allow lists: a header passes when providers or their SDKs are known to need it there.
-//! What would tell an upstream who our users are, what carries a client's credential, and what would let an upstream act on our
-//! origin (cookies, policies, CORS, `x-accel-*`) is on none of them. `upstreams[].pass_headers` extends both lists.
+//! No list holds a header that tells an upstream who our users are, one that carries a client's credential, or one that lets an
+//! upstream act on our origin (cookies, policies, CORS, `x-accel-*`). `upstreams[].pass_headers` extends both lists.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 

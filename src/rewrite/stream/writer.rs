@@ -200,7 +200,7 @@ impl Writer {
     }
 }
 
-/// Whether this is raw text of one JSON string: it neither ends the string nor an escape in the middle (RFC 8259, section 7).
+/// `true` for raw text of one JSON string: it ends neither the string nor an escape in the middle (RFC 8259, section 7).
 fn is_in_one_string(text: &[u8]) -> bool {
     if text.iter().fold(u8::MAX, |least, byte| least.min(*byte)) < 0x20 {
         return false;
